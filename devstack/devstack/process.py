@@ -1,0 +1,137 @@
+"""Child processes that end with us, and the ports they listen on."""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+
+class Problem(Exception):  # noqa: N818 -- it is a sentence for the person at the terminal, who gets it as one line
+    """What keeps the platform from starting, said in one line that names what to do about it."""
+
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def dies_with_us(death_signal: signal.Signals) -> Callable[[], None] | None:
+    """What a child runs before its program, so that the kernel signals it when we die, even by kill -9.
+
+    Linux only; elsewhere the next start finds and ends what was left over. The signal comes when the *thread* that
+    started the child ends: start children from the main thread.
+    """
+    if _libc is None:
+        return None
+    libc, parent = _libc, os.getpid()
+
+    def before_exec() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:  # We died before the kernel knew.
+            os._exit(1)
+
+    return before_exec
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    death_signal: signal.Signals = signal.SIGTERM,
+    account: Mapping[str, object] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, so that a Ctrl-C meant for us does not end it out of order."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]  # account: user, group, extra_groups
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=dies_with_us(death_signal),
+            **(account or {}),
+        )
+
+
+def stop(process: subprocess.Popen[bytes], how: signal.Signals, within: float = 8.0) -> None:
+    """Ask a child to end, insist when it does not, and leave no zombie."""
+    if process.poll() is None:
+        process.send_signal(how)
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def await_ready(
+    process: subprocess.Popen[bytes], ready: Callable[[], bool], *, name: str, log: Path, within: float = 60.0
+) -> None:
+    """Return once `ready()`; a child that ends or takes too long is a Problem that quotes its last words."""
+    deadline = time.monotonic() + within
+    while not ready():
+        if process.poll() is not None:
+            raise Problem(f"{name} ended while starting: {last_line(log)} (see {log})")
+        if time.monotonic() > deadline:
+            raise Problem(f"{name} is not ready after {within:.0f} s (see {log})")
+        time.sleep(0.02)
+
+
+def last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def end_leftovers(home: Path, gently: signal.Signals) -> None:
+    """End the servers an earlier, killed run left in `home`: the caller holds the lock that makes `home` its own."""
+    leftovers = [process for process in psutil.process_iter() if _works_in(process, home)]
+    for process in leftovers:
+        _signal(process, gently)
+    _, stubborn = psutil.wait_procs(leftovers, timeout=10)
+    for process in stubborn:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(stubborn, timeout=5)
+
+
+def _works_in(process: psutil.Process, home: Path) -> bool:
+    try:
+        return Path(process.cwd()) == home
+    except (psutil.Error, OSError):  # Gone, or somebody else's.
+        return False
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port nobody listens on, below the range from which the kernel takes ports for outgoing connections."""
+    while True:
+        port = random.randint(20_000, 31_999)  # noqa: S311 -- not a secret
+        if port_is_free(port):
+            return port

@@ -1,6 +1,7 @@
 """Generate protos/gen from protos/propmubi: messages, stubs, their types, and the comments as data.
 
-`python protos/generate.py` writes, `--check` only says whether what is committed is what the protos say.
+`python protos/generate.py` writes, `--check` only says whether what is committed is what the protos say, `--describe`
+prints the descriptor set that buf lints (with google.api from its wheel: nothing is fetched).
 Python's descriptors carry no comments, so that comments.json keeps them for OpenAPI: full name → leading comment
 (or the one behind it on its line), with enum values named `<enum>.<VALUE>`.
 """
@@ -31,29 +32,27 @@ KEPT = {"py.typed"}  # Lives among the generated files, but is written by hand.
 def generate(target: Path) -> None:
     """Run protoc with the Python, gRPC and mypy plugins, then write the comments beside their output."""
     target.mkdir(parents=True, exist_ok=True)
-    googleapis = distribution("googleapis-common-protos").locate_file("")
-    well_known = distribution("grpcio-tools").locate_file("grpc_tools/_proto")
-    sources = sorted(str(path.relative_to(HERE)) for path in HERE.glob("propmubi/**/*.proto"))
     with tempfile.NamedTemporaryFile(suffix=".binpb") as described:
-        subprocess.run(
-            [
-                sys.executable,
-                *("-m", "grpc_tools.protoc"),
-                *(f"--proto_path={path}" for path in (HERE, googleapis, well_known)),
-                *(f"--{kind}_out={target}" for kind in ("python", "grpc_python")),
-                *(f"--{kind}_out=quiet:{target}" for kind in ("mypy", "mypy_grpc")),
-                # protoc finds its plugins beside the Python that runs it, activated .venv or not.
-                *(f"--plugin={Path(sys.executable).parent / plugin}" for plugin in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")),
-                f"--descriptor_set_out={described.name}",
-                "--include_source_info",
-                *sources,
-            ],
-            check=True,
+        protoc(
+            *(f"--{kind}_out={target}" for kind in ("python", "grpc_python")),
+            *(f"--{kind}_out=quiet:{target}" for kind in ("mypy", "mypy_grpc")),
+            # The plugins are beside the Python that runs this, whether .venv is activated or not.
+            *(f"--plugin={Path(sys.executable).parent / f'protoc-gen-{kind}'}" for kind in ("mypy", "mypy_grpc")),
+            f"--descriptor_set_out={described.name}",
+            "--include_source_info",
         )
         files = FileDescriptorSet.FromString(Path(described.name).read_bytes()).file
     comments = dict(sorted(comment for file in files for comment in file_comments(file)))
     text = json.dumps(comments, indent=1, ensure_ascii=False) + "\n"
     (target / "propmubi" / "comments.json").write_text(text, encoding="utf-8")
+
+
+def protoc(*options: str) -> None:
+    googleapis = distribution("googleapis-common-protos").locate_file("")
+    well_known = distribution("grpcio-tools").locate_file("grpc_tools/_proto")
+    sources = sorted(str(path.relative_to(HERE)) for path in HERE.glob("propmubi/**/*.proto"))
+    paths = [f"--proto_path={path}" for path in (HERE, googleapis, well_known)]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *paths, *options, *sources], check=True)
 
 
 def file_comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
@@ -121,25 +120,35 @@ def drifted(fresh: Path) -> list[Path]:
     )
 
 
+def bring_up_to_date(*, only_check: bool) -> None:
+    """Write only the files that differ, so that a writer of one proto does not touch the others' output."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / "gen"
+        generate(fresh)
+        stale = drifted(fresh)
+        if only_check:
+            if stale:
+                sys.exit(f"protos/gen is not what the protos say; run `make protos`: {', '.join(map(str, stale))}")
+            return
+        for path in stale:
+            (GENERATED / path).unlink(missing_ok=True)
+            if (fresh / path).exists():
+                (GENERATED / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(fresh / path, GENERATED / path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing, fail if protos/gen is not up to date")
-    check = parser.parse_args().check
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder) / "gen"
-        try:
-            generate(fresh)
-        except subprocess.CalledProcessError:
-            sys.exit("protoc refused the protos (see above).")
-        stale = drifted(fresh)
-        if check and stale:
-            sys.exit(f"protos/gen is not what the protos say; run `make protos`: {', '.join(map(str, stale))}")
-        if not check:
-            for path in stale:
-                (GENERATED / path).unlink(missing_ok=True)
-                if (fresh / path).exists():
-                    (GENERATED / path).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(fresh / path, GENERATED / path)
+    parser.add_argument("--describe", action="store_true", help="write nothing, print the descriptor set")
+    arguments = parser.parse_args()
+    try:
+        if arguments.describe:
+            protoc("--descriptor_set_out=/dev/stdout", "--include_imports", "--include_source_info")
+        else:
+            bring_up_to_date(only_check=arguments.check)
+    except subprocess.CalledProcessError:
+        sys.exit("protoc refused the protos (see above).")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+# PropMubi's commands. `make` alone lists them. Each works in a fresh clone: .venv is made and kept up to date on the way.
+BIN := .venv/bin
+# Every member's tests, or those of one: make test svc=crm
+SERVICES := auth agents crm projects
+TESTS := $(if $(svc),$(if $(filter $(svc),$(SERVICES)),services/$(svc),$(svc)))
+CODE := chassis gateway devstack services protos/generate.py $(wildcard tests bench)
+PACKAGES := chassis gateway devstack $(SERVICES:=_service)
+LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --annotation-style line --no-emit-package propmubi-protos --no-emit-package propmubi-chassis \
+	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test check check-python check-protos check-contract check-typescript fmt protos migrate bench lock hooks clean
+
+##@ Run
+up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
+	@exec $(BIN)/python -m devstack up
+
+demo: setup ## Drive the journey from sign-in to a booked flat against the running platform
+	@exec $(BIN)/python -m devstack demo
+
+migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [svc=crm] [to=REVISION]
+	@exec $(BIN)/python -m devstack migrate $(svc) $(if $(to),--to $(to))
+
+bench: setup ## Measure the platform against the monolith it replaces, side by side
+	@exec $(BIN)/python -m bench $(args)
+
+##@ Prove
+test: setup ## Every test, or those of one member [svc=auth|agents|crm|projects|gateway|chassis|devstack|tests] [args="-k lead"]
+	@exec $(BIN)/pytest -n 2 $(TESTS) $(args)
+
+check: check-python check-protos check-contract check-typescript ## Everything CI checks besides the tests
+	@echo "All checks passed."
+
+check-python: setup ## Format, lint, types and layers
+	$(BIN)/black --quiet --check --diff $(CODE)
+	$(BIN)/ruff check --quiet $(CODE)
+	$(BIN)/mypy $(PACKAGES:%=--package %)
+	$(BIN)/mypy $(wildcard */tests services/*/tests tests protos/generate.py bench)
+	$(BIN)/lint-imports
+
+check-protos: setup ## The protos' style, and that protos/gen is what they say
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/python protos/generate.py --describe | $(BIN)/buf lint --config protos/buf.yaml "-#format=binpb"
+	$(BIN)/python protos/generate.py --check
+
+check-contract: setup ## The committed OpenAPI is what the protos say, and is valid
+	$(BIN)/python -m gateway.openapi --check
+	$(BIN)/openapi-spec-validator --errors all gateway/openapi.json
+
+check-typescript: ## The committed OpenAPI gives types that `tsc --strict` accepts (needs Node)
+	@command -v npm >/dev/null || { echo "make check needs Node 20 or newer with npm, to compile the types a frontend would use."; exit 1; }
+	cd tests/contract/typescript && npm ci --silent --no-audit --no-fund && npm run --silent check
+
+##@ Write
+fmt: setup ## Format Python and protos, and mend what Ruff can mend
+	$(BIN)/ruff check --fix --quiet $(CODE) || true
+	$(BIN)/black --quiet $(CODE)
+	$(BIN)/buf format --write protos
+
+protos: setup ## Generate protos/gen from the protos, and the gateway's snapshots from both
+	$(BIN)/python protos/generate.py
+	$(BIN)/python -m gateway.openapi --write
+
+lock: setup ## Compile both lock files from the members' pyproject.toml [args="--upgrade-package grpcio"]
+	$(LOCK) -o requirements.lock $(args)
+	$(LOCK) -o requirements-dev.lock -c requirements.lock devstack/pyproject.toml --group pyproject.toml:dev $(args)
+	@$(MAKE) --no-print-directory setup
+
+hooks: setup ## Check each commit's files before it is made
+	$(BIN)/pre-commit install
+
+##@ Keep house
+setup: ## Make .venv hold exactly what the lock says (every target does this first)
+	@for python in "$${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exec "$$python" devstack/bootstrap.py; \
+	done; exec "$${PYTHON:-python3}" devstack/bootstrap.py
+
+clean: ## Remove caches and, with var/, all local data and secrets
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m devstack clean; fi
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/contract/typescript/node_modules
+
+help: ## List these commands
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2 }' Makefile

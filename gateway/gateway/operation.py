@@ -1,0 +1,61 @@
+"""One operation of the contract, and where each field of its request travels."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from chassis.rules import message_of
+from propmubi.options.v1.options_pb2 import CachePolicy, Caller, RateLimit
+
+HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+# Fields of requests that are no input of their own: the keys of a PATCH make the one, If-Match the other.
+CARRIED_OTHERWISE: Final = frozenset({"update_mask", "expected_version"})
+
+
+class ContractError(Exception):
+    """The contract can't be served; the message names the RPC or field and says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An RPC that is served over HTTP."""
+
+    rpc: str  # The gRPC path, such as /propmubi.auth.v1.AuthService/RequestOtp.
+    method: MethodDescriptor
+    service: str  # auth, agents, crm or projects.
+    http_method: HttpMethod
+    path: str  # Such as /v1/listings/{listing_id}.
+    path_parameters: tuple[str, ...]
+    body: str | None  # The request's field that is the body, "*" for all of it, None for no body.
+    input: type[Message]
+    output: type[Message]
+    callers: frozenset[Caller.ValueType]
+    rate_limit: RateLimit.ValueType
+    cache: CachePolicy | None
+    success_status: int
+    read_only: bool  # Declared NO_SIDE_EFFECTS.
+    operation_id: str
+    tag: str
+    summary: str
+    description: str
+
+
+def query_fields(operation: Operation) -> list[FieldDescriptor]:
+    """The request's fields that travel in the query: those that neither path, body nor header carries."""
+    if operation.body == "*":
+        return []
+    elsewhere = {*operation.path_parameters, operation.body, *CARRIED_OTHERWISE}
+    return [field for field in operation.method.input_type.fields if field.name not in elsewhere]
+
+
+def body_fields(operation: Operation) -> list[FieldDescriptor]:
+    """The fields of the JSON object that is the body."""
+    request = operation.method.input_type
+    if operation.body is None:
+        return []
+    if operation.body == "*":
+        elsewhere = {*operation.path_parameters, *CARRIED_OTHERWISE}
+        return [field for field in request.fields if field.name not in elsewhere]
+    return list(message_of(request.fields_by_name[operation.body]).fields)

@@ -1,0 +1,207 @@
+"""What the contract may not say, each refused at start-up with the RPC or field named and the way out."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import orjson
+from google.api import http_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+
+from chassis.constraints import request_checks
+from chassis.rules import (
+    SCALARS,
+    TIMESTAMP,
+    RuleError,
+    field_rules,
+    is_map,
+    is_nested,
+    items_check,
+    message_of,
+    value_check,
+    value_field,
+)
+from gateway.operation import ContractError, Operation, body_fields, query_fields
+from propmubi.options.v1 import options_pb2
+from propmubi.options.v1.options_pb2 import Caller, RateLimit
+
+EMPTY: Final = "google.protobuf.Empty"
+BODILESS: Final = frozenset({"GET", "DELETE"})
+PARAMETER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+
+
+def refuse_method(method: MethodDescriptor) -> None:
+    """What no RPC may do, served over HTTP or not."""
+    callers = method.GetOptions().Extensions[options_pb2.access].allow
+    if not callers or Caller.CALLER_UNSPECIFIED in callers:
+        raise ContractError(
+            f"{method.full_name}: its access rule allows nobody; name the callers in access.allow"
+        )
+    if method.client_streaming or method.server_streaming:
+        raise ContractError(f"{method.full_name}: streams are not served; page a unary RPC instead")
+    try:
+        request_checks(method.input_type)
+    except RuleError as error:
+        raise ContractError(f"{method.full_name}: {error}") from error
+
+
+def refuse_rule(operation: Operation, rule: http_pb2.HttpRule) -> None:
+    """What the HTTP rule, the method options and the messages may not say together."""
+    verb, body, request = operation.http_method, operation.body, operation.method.input_type
+    resource = request.fields_by_name.get(body or "")
+    mask, version = request.fields_by_name.get("update_mask"), request.fields_by_name.get(
+        "expected_version"
+    )
+    created = operation.success_status == 201
+    anyone = Caller.CALLER_ANYONE in operation.callers
+    for fault, message in (
+        (
+            operation.rate_limit == RateLimit.RATE_LIMIT_UNSPECIFIED,
+            "an RPC with an HTTP rule names its rate_limit",
+        ),
+        (
+            len(rule.additional_bindings) > 0,
+            "additional_bindings are not served; write another RPC",
+        ),
+        (bool(rule.response_body), "response_body is not served; the reply is the answer"),
+        (
+            verb == "GET" and not operation.read_only,
+            "a GET says idempotency_level = NO_SIDE_EFFECTS",
+        ),
+        (
+            verb != "GET" and operation.read_only,
+            f"a {verb} has side effects, idempotency_level says it has none",
+        ),
+        (verb in BODILESS and body is not None, f"a {verb} has no body"),
+        (
+            verb not in BODILESS and body is None,
+            f'a {verb} says body: "*" or names the field that is the body',
+        ),
+        (
+            body not in {None, "*"} and (resource is None or not is_nested(resource)),
+            f"{body} is no message of the request",
+        ),
+        (
+            verb == "PATCH" and (mask is None or resource is None),
+            "a PATCH names its resource in body and has an update_mask",
+        ),
+        (verb != "PATCH" and mask is not None, "an update_mask is for PATCH"),
+        (
+            version is not None
+            and not (version.has_presence and version.type == FieldDescriptor.TYPE_INT64),
+            "expected_version is an optional int64",
+        ),
+        (
+            created and (verb != "POST" or "id" not in operation.method.output_type.fields_by_name),
+            "SUCCESS_CREATED is for a POST that answers with an id",
+        ),
+        (operation.cache is not None and verb != "GET", "a cache policy is for GET"),
+        (
+            operation.cache is not None and operation.cache.public and not anyone,
+            "a public cache is for what everyone may read",
+        ),
+        (not operation.summary, "it has no comment, and the comment is its documentation"),
+    ):
+        if fault:
+            raise ContractError(f"{operation.method.full_name}: {message}")
+
+
+def refuse_fields(operation: Operation) -> None:
+    """What the fields of path, query, body and reply may not be."""
+    request = operation.method.input_type
+    addressed = []
+    for name in operation.path_parameters:
+        if name not in request.fields_by_name:
+            raise ContractError(
+                f"{operation.method.full_name}: {{{name}}} in its path is no field of {request.name}"
+            )
+        if (
+            field := request.fields_by_name[name]
+        ).type != FieldDescriptor.TYPE_STRING or field.is_repeated:
+            raise ContractError(f"{field.full_name}: a path parameter is a string")
+        addressed.append(field)
+    for field in (*addressed, *query_fields(operation)):
+        if field_rules(field).sensitive:
+            raise ContractError(
+                f"{field.full_name}: sensitive data does not travel in a path or query, where it is logged"
+            )
+        if is_nested(field) or is_map(field):
+            raise ContractError(
+                f"{field.full_name}: a query carries plain values and lists of them, not messages"
+            )
+    for field in (*addressed, *query_fields(operation), *body_fields(operation)):
+        refuse_input(field, ())
+    if operation.method.output_type.full_name != EMPTY:
+        for field in reachable(operation.method.output_type.fields):
+            refuse_type(field)
+
+
+def refuse_input(field: FieldDescriptor, inside: tuple[Descriptor, ...]) -> None:
+    rules = field_rules(field)
+    if rules.output_only:
+        return
+    refuse_type(field)
+    if not (field.is_repeated or field.has_presence or rules.required):
+        raise ContractError(
+            f"{field.full_name}: a field of a request is REQUIRED or may be absent, and then it says `optional`"
+        )
+    if is_nested(field):
+        message = message_of(value_field(field))
+        if message in inside:
+            raise ContractError(f"{field.full_name}: a request's message can't contain itself")
+        for child in message.fields:
+            refuse_input(child, (*inside, message))
+
+
+def reachable(fields: Iterable[FieldDescriptor]) -> Iterator[FieldDescriptor]:
+    """The fields and all that lie within them, each once."""
+    queue, seen = list(fields), set()
+    while queue:
+        field = queue.pop()
+        if field not in seen:
+            seen.add(field)
+            yield field
+            if is_nested(field):
+                queue.extend(message_of(value_field(field)).fields)
+
+
+def refuse_type(field: FieldDescriptor) -> None:
+    """What a field of request or reply may not be."""
+    value = value_field(field)
+    if (
+        is_map(field)
+        and message_of(field).fields_by_name["key"].type != FieldDescriptor.TYPE_STRING
+    ):
+        raise ContractError(f"{field.full_name}: the keys of a map are strings")
+    rules = field_rules(field)
+    try:
+        value_check(field)
+        items_check(field)
+        if rules.example:
+            orjson.loads(rules.example)
+    except RuleError as error:
+        raise ContractError(str(error)) from error
+    except orjson.JSONDecodeError as error:
+        raise ContractError(f"{field.full_name}: its example is not JSON") from error
+    if value.type in SCALARS or value.type == FieldDescriptor.TYPE_ENUM:
+        return
+    if value.type != FieldDescriptor.TYPE_MESSAGE or not supported(message_of(value)):
+        raise ContractError(
+            f"{field.full_name}: its type is not served; see SCALARS in chassis/constraints.py"
+        )
+
+
+def supported(message: Descriptor) -> bool:
+    return message.full_name == TIMESTAMP or message.file.package.startswith("propmubi.")
+
+
+def refuse_collisions(operations: Iterable[Operation]) -> None:
+    taken: dict[tuple[str, str], Operation] = {}
+    for operation in operations:
+        route = f"{operation.http_method} {PARAMETER.sub('{}', operation.path)}"
+        for kind, name in (("route", route), ("operation_id", operation.operation_id)):
+            other = taken.setdefault((kind, name), operation)
+            if other is not operation:
+                raise ContractError(
+                    f"{operation.method.full_name} and {other.method.full_name} share one {kind}, {name}"
+                )

@@ -1,0 +1,166 @@
+"""Calls to another service: who asks, until when, in which trace and under which correlation id travel along.
+
+A `Channel` is handed to a generated stub in place of grpc's own, so that `await stub.GetLead(request)` is all a
+caller writes. Interceptors of grpc.aio would do the same at the price of a task for each call.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.message import Message
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
+
+from chassis.context import Call, current_call
+from chassis.settings import Settings
+from chassis.status import from_rpc_error
+from chassis.tracing import traceparent, tracer
+
+# Left of the caller's time for its own answer after the peer's.
+RESERVE_SECONDS = 0.02
+MAX_MESSAGE_BYTES = 1 << 20
+
+# A token for the process itself, when a call is not made for somebody.
+TokenSource = Callable[[], Awaitable[str]]
+Trailers = Sequence[tuple[str, str | bytes]]
+
+
+def open_channel(
+    target: str, settings: Settings, files: Sequence[FileDescriptor]
+) -> grpc.aio.Channel:
+    """A channel to `target`, encrypted when the settings name certificates. One per target and process."""
+    options = [
+        ("grpc.service_config", json.dumps(service_config(files))),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # A peer that restarts is looked for again at once, not after two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+    if settings.tls_ca_file is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=settings.tls_ca_file.read_bytes(),
+        private_key=settings.tls_key_file.read_bytes() if settings.tls_key_file else None,
+        certificate_chain=settings.tls_cert_file.read_bytes() if settings.tls_cert_file else None,
+    )
+    return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+def service_config(files: Sequence[FileDescriptor]) -> dict[str, Any]:
+    """GRPC's service config: UNAVAILABLE is retried on the RPCs that say they have no side effects."""
+    methods = [
+        {"service": service.full_name, "method": method.name}
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if is_read_only(method)
+    ]
+    retry = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "0.5s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+        "methodConfig": [{"name": methods, "retryPolicy": retry}] if methods else [],
+    }
+
+
+def is_read_only(method: MethodDescriptor) -> bool:
+    """Whether the contract says that the RPC has no side effects."""
+    return bool(method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS)
+
+
+class Channel:
+    """A grpc.aio channel whose calls carry the current call's deadline, identity, trace and correlation id."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, token: TokenSource | None = None) -> None:
+        """Call for the current caller, or for the process itself where `token` gives its own token."""
+        self._channel = channel
+        self._token = token
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool = False,
+    ) -> "UnaryCall":
+        callable_ = self._channel.unary_unary(
+            method,
+            request_serializer=request_serializer,
+            response_deserializer=response_deserializer,
+        )
+        return UnaryCall(method, callable_, self._token)
+
+
+class UnaryCall:
+    """One RPC of a peer."""
+
+    def __init__(self, rpc: str, multicallable: Any, token: TokenSource | None) -> None:
+        self._rpc = rpc
+        self._multicallable = multicallable
+        self._token = token
+
+    async def __call__(self, request: Message, *, timeout: float | None = None) -> Any:
+        """The reply. Raises the DomainError that the peer reported, or grpc.aio.AioRpcError for a fault of its own.
+
+        `timeout` (seconds) shortens the time that is left of the current call.
+        """
+        try:
+            reply, _ = await self.with_trailers(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            answer = from_rpc_error(error)
+            if answer is None:
+                raise
+            raise answer from error
+        return reply
+
+    async def with_trailers(
+        self, request: Message, *, timeout: float | None = None
+    ) -> tuple[Any, Trailers]:
+        """The reply and its trailing metadata; raises grpc.aio.AioRpcError."""
+        call = current_call()
+        token = (
+            await self._token() if self._token else call.principal.token if call.principal else ""
+        )
+        left = max(0.001, call.remaining() - RESERVE_SECONDS)
+        seconds = left if timeout is None else min(left, timeout)
+        if not get_current_span().is_recording():
+            return await self._send(request, call, token, seconds)
+        with tracer.start_as_current_span(
+            self._rpc.removeprefix("/"), kind=SpanKind.CLIENT
+        ) as span:
+            try:
+                return await self._send(request, call, token, seconds)
+            except grpc.aio.AioRpcError as error:
+                span.set_status(Status(StatusCode.ERROR, error.code().name))
+                raise
+
+    async def _send(
+        self, request: Message, call: Call, token: str, timeout: float
+    ) -> tuple[Any, Trailers]:
+        metadata = [("x-correlation-id", call.correlation_id)]
+        parent = traceparent()
+        if parent:
+            metadata.append(("traceparent", parent))
+        if token:
+            metadata.append(("authorization", f"Bearer {token}"))
+        if call.client_address:
+            metadata.append(("x-client-address", call.client_address))
+        if call.user_agent:
+            metadata.append(("x-client-user-agent", call.user_agent))
+        if call.idempotency is not None and not self._token:
+            metadata.append(("idempotency-key", call.idempotency.key))
+        rpc = self._multicallable(request, timeout=timeout, metadata=metadata)
+        reply = await rpc
+        return reply, tuple(await rpc.trailing_metadata() or ())

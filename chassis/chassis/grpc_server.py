@@ -1,0 +1,283 @@
+"""The gRPC server of a service: one interceptor between the wire and the servicers, health, and a drain on SIGTERM."""
+
+import asyncio
+import hashlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import grpc
+import structlog
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from chassis import constraints, metrics
+from chassis.context import Call, IdempotencyKey, enter
+from chassis.database import Replayed
+from chassis.errors import (
+    DeadlineExceeded,
+    DomainError,
+    InvalidArgument,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
+from chassis.identity import Principal
+from chassis.settings import ServiceSettings
+from chassis.status import DETAILS_KEY, to_status
+from chassis.tracing import parent_of, tracer
+from propmubi.options.v1 import options_pb2
+from propmubi.options.v1.options_pb2 import Caller
+
+MAX_MESSAGE_BYTES = 1 << 20
+# A second longer than the gateway gives; nobody waits longer for one call.
+LONGEST_CALL_SECONDS = 31.0
+DRAIN_SECONDS = 8.0
+
+log = structlog.get_logger()
+
+Handler = Callable[[Message, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
+
+
+class Verifier(Protocol):
+    """Turns a bearer token into a principal; `chassis.identity.TokenVerifier` does."""
+
+    def verify(self, token: str) -> Principal: ...
+
+
+class Contract:
+    """What the proto says of one RPC; raises ValueError when it says too little to serve it."""
+
+    def __init__(self, path: str) -> None:
+        name = path.removeprefix("/").replace("/", ".")
+        method = descriptor_pool.Default().FindMethodByName(name)
+        self.path = path
+        self.name = name
+        self.callers = allowed_callers(method)
+        self.request = method.input_type
+        # A stored reply would be a stored secret: RPCs that answer with one do without idempotency keys.
+        self.idempotent = not _has_sensitive_fields(method.output_type)
+        self.reply = message_factory.GetMessageClass(method.output_type)
+
+
+def allowed_callers(method: MethodDescriptor) -> frozenset["Caller.ValueType"]:
+    """Who may call `method`; raises ValueError when the contract does not say."""
+    callers = frozenset(method.GetOptions().Extensions[options_pb2.access].allow)
+    if not callers or Caller.CALLER_UNSPECIFIED in callers:
+        raise ValueError(f"{method.full_name} has no access rule: add (propmubi.options.v1.access)")
+    return callers
+
+
+def _has_sensitive_fields(message: Descriptor) -> bool:
+    return any(
+        field.GetOptions().Extensions[options_pb2.sensitive] and "token" in field.name
+        for field in message.fields
+    )
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """Everything that holds for every RPC, in one place and one order: deadline, identity, access, constraints, the
+    servicer, and the translation of what went wrong.
+    """
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        handler = self._wrapped.get(details.method)
+        if handler is None:
+            found = await continuation(details)
+            if found is None or not details.method.startswith("/propmubi."):
+                return found
+            handler = self._wrapped[details.method] = self._wrap(details.method, found)
+        return handler
+
+    def _wrap(self, path: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        contract = Contract(path)
+        servicer: Handler = handler.unary_unary
+        observe = {
+            code: metrics.RPC_SECONDS.labels(contract.name, code.name).observe
+            for code in grpc.StatusCode
+        }
+
+        async def serve(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            started = time.perf_counter()
+            metadata = {
+                key: value
+                for key, value in context.invocation_metadata() or ()
+                if isinstance(value, str)
+            }
+            call = Call(path, metadata.get("x-correlation-id") or str(uuid.uuid4()), 0.0)
+            enter(call)
+            code, failure = grpc.StatusCode.OK, None
+            with tracer.start_as_current_span(
+                contract.name, parent_of(metadata.get("traceparent", "")), SpanKind.SERVER
+            ) as span:
+                try:
+                    self._admit(contract, call, request, metadata, context)
+                    return await servicer(request, context)
+                except Replayed as replayed:
+                    call.trailers.extend((("idempotency-replayed", "true"), *replayed.trailers))
+                    return contract.reply.FromString(replayed.reply)
+                except DomainError as error:
+                    code, message, status = to_status(error)
+                    failure = error.reason
+                    await self._abort(context, call, code, message, status)
+                    raise  # Never reached: abort raises.
+                except asyncio.CancelledError:
+                    code = grpc.StatusCode.CANCELLED
+                    raise
+                except grpc.aio.AbortError:
+                    raise
+                except (
+                    Exception
+                ) as error:
+                    code, message, status = self._fault(error)
+                    failure = type(error).__name__
+                    await self._abort(context, call, code, message, status)
+                    raise
+                finally:
+                    if call.trailers and code is grpc.StatusCode.OK:
+                        context.set_trailing_metadata(tuple(call.trailers))
+                    if code is grpc.StatusCode.INTERNAL:
+                        span.set_status(Status(StatusCode.ERROR, failure))
+                    seconds = time.perf_counter() - started
+                    observe[code](seconds)
+                    log.info(
+                        "rpc",
+                        method=contract.name,
+                        status=code.name,
+                        duration_ms=round(seconds * 1000, 2),
+                        **({"reason": failure} if failure else {}),
+                    )
+
+        return grpc.unary_unary_rpc_method_handler(
+            serve,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _admit(
+        self,
+        contract: Contract,
+        call: Call,
+        request: Message,
+        metadata: Mapping[str, str],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        remaining = context.time_remaining()
+        if remaining is None or remaining > LONGEST_CALL_SECONDS:
+            raise InvalidArgument(
+                message=f"Give the call a deadline of at most {LONGEST_CALL_SECONDS:.0f} s."
+            )
+        if remaining <= 0:
+            raise DeadlineExceeded("There was no time left to answer.")
+        call.deadline = asyncio.get_running_loop().time() + remaining
+        call.client_address = metadata.get("x-client-address", "")
+        call.user_agent = metadata.get("x-client-user-agent", "")
+        authorization = metadata.get("authorization")
+        if authorization is not None:
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() != "bearer" or not token:
+                raise Unauthenticated("The authorization must be `Bearer <access token>`.")
+            call.principal = self._verifier.verify(token)
+        if call.principal is None:
+            if Caller.CALLER_ANYONE not in contract.callers:
+                raise Unauthenticated("Sign in first.")
+        elif contract.callers.isdisjoint(call.principal.callers):
+            raise PermissionDenied("Your role does not allow this.")
+        violations = constraints.validate(request)
+        if violations:
+            raise InvalidArgument(*violations)
+        key = metadata.get("idempotency-key")
+        if key and contract.idempotent:
+            body = request.SerializeToString(deterministic=True)
+            call.idempotency = IdempotencyKey(key, hashlib.sha256(body).digest())
+
+    @staticmethod
+    async def _abort(
+        context: grpc.aio.ServicerContext[Any, Any],
+        call: Call,
+        code: grpc.StatusCode,
+        message: str,
+        status: bytes,
+    ) -> None:
+        await context.abort(code, message, ((DETAILS_KEY, status), *call.trailers))
+
+    @staticmethod
+    def _fault(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
+        """What the caller is told of a fault of ours: nothing but that there was one, or that a peer is away."""
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            log.error("dependency unavailable", exc_info=error)
+            return to_status(
+                Unavailable("A part of the platform can't be reached just now: try again.")
+            )
+        log.error("unhandled error", exc_info=error)
+        return grpc.StatusCode.INTERNAL, "Something went wrong on our side.", b""
+
+
+class Server:
+    """A grpc.aio server with health, which says NOT_SERVING first when it stops and answers what is under way."""
+
+    def __init__(self, settings: ServiceSettings, verifier: Verifier) -> None:
+        self._settings = settings
+        self.server = grpc.aio.server(
+            interceptors=[Interceptor(verifier)],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                # Long-lived connections are ended now and then, so that new replicas get their share.
+                ("grpc.max_connection_age_ms", 300_000),
+                ("grpc.max_connection_age_grace_ms", 35_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self.port = 0
+
+    async def start(self, services: Sequence[str]) -> None:
+        """Listen, NOT_SERVING; raises SystemExit with one line when the port is taken."""
+        check_access_rules(services)
+        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
+        try:
+            self.port = self._listen(address)
+        except RuntimeError as error:
+            raise SystemExit(f"GRPC_PORT: {address} can't be listened on; is it taken?") from error
+        await self._health.set("", HealthCheckResponse.NOT_SERVING)
+        await self.server.start()
+
+    def _listen(self, address: str) -> int:
+        settings = self._settings
+        if settings.tls_cert_file is None or settings.tls_key_file is None:
+            return self.server.add_insecure_port(address)
+        credentials = grpc.ssl_server_credentials(
+            [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
+            root_certificates=settings.tls_ca_file.read_bytes() if settings.tls_ca_file else None,
+            require_client_auth=settings.tls_ca_file is not None,
+        )
+        return self.server.add_secure_port(address, credentials)
+
+    async def ready(self) -> None:
+        """Tell health checks that calls are welcome."""
+        await self._health.set("", HealthCheckResponse.SERVING)
+        log.info("serving", port=self.port)
+
+    async def drain(self) -> None:
+        """Turn new calls away, answer those under way, and stop."""
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(DRAIN_SECONDS)
+
+
+def check_access_rules(services: Sequence[str]) -> None:
+    """Refuse to serve an RPC about which the contract does not say who may call it."""
+    for name in services:
+        for method in descriptor_pool.Default().FindServiceByName(name).methods:
+            allowed_callers(method)

@@ -1,0 +1,103 @@
+"""Idempotency keys: a POST repeated under its key is answered as it was the first time.
+
+The record is written in the transaction of the effect, so that there is never one without the other. Kept for 24 h.
+"""
+
+import hashlib
+
+import orjson
+from google.protobuf.message import Message
+from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.context import Call, current_call_or_none
+from chassis.errors import Conflict, InvalidArgument, Violation
+from chassis.tables import idempotency_key
+
+KEPT = text("interval '24 hours'")
+
+
+class Replayed(Exception):  # noqa: N818  Not an error: the answer, given before.
+    """The call was answered before; `reply` is the serialised message."""
+
+    def __init__(self, reply: bytes, trailers: list[tuple[str, str]]) -> None:
+        super().__init__("answered before")
+        self.reply = reply
+        self.trailers = trailers
+
+
+async def begin(connection: AsyncConnection) -> None:
+    """Make sure that the current call, if it carries a key, is the first under it.
+
+    Raises Replayed when it was answered before, Conflict while the first is still under way and InvalidArgument when
+    the key came with another request.
+    """
+    call = current_call_or_none()
+    if call is None or call.idempotency is None:
+        return
+    identity = _identity(call)
+    # Taken before looking: whoever holds it will commit the record that we would then miss.
+    locked = await connection.scalar(select(func.pg_try_advisory_xact_lock(_lock_of(identity))))
+    if not locked:
+        raise Conflict(
+            "A call with this Idempotency-Key is still under way: wait for its answer.",
+            reason="IDEMPOTENCY_IN_FLIGHT",
+        )
+    found = (
+        await connection.execute(
+            select(
+                idempotency_key.c.request_hash, idempotency_key.c.reply, idempotency_key.c.trailers
+            )
+            .filter_by(**identity)
+            .where(idempotency_key.c.created_at > func.now() - KEPT)
+        )
+    ).first()
+    if found is None:
+        return
+    if found.request_hash != call.idempotency.request_hash:
+        raise InvalidArgument(
+            Violation("Idempotency-Key", "was used before with another request: take a new one"),
+            message="The Idempotency-Key was used before with another request.",
+            reason="IDEMPOTENCY_KEY_REUSED",
+        )
+    raise Replayed(found.reply, [(name, value) for name, value in orjson.loads(found.trailers)])
+
+
+async def record(connection: AsyncConnection, reply: Message) -> None:
+    """Remember `reply` as the answer to the current call, if it carries a key."""
+    call = current_call_or_none()
+    if call is None or call.idempotency is None:
+        return
+    identity = _identity(call)
+    await connection.execute(
+        delete(idempotency_key).filter_by(
+            **identity
+        )  # One past its 24 h that the sweep has not met yet.
+    )
+    await connection.execute(
+        insert(idempotency_key).values(
+            **identity,
+            request_hash=call.idempotency.request_hash,
+            reply=reply.SerializeToString(),
+            trailers=orjson.dumps(call.trailers).decode(),
+        )
+    )
+
+
+async def sweep(connection: AsyncConnection) -> None:
+    """Forget what was answered more than 24 h ago."""
+    await connection.execute(
+        delete(idempotency_key).where(idempotency_key.c.created_at <= func.now() - KEPT)
+    )
+
+
+def _identity(call: Call) -> dict[str, str]:
+    """Whose key it is: two callers may choose the same one."""
+    assert call.idempotency is not None
+    scope = call.principal.subject if call.principal else f"address:{call.client_address}"
+    return {"scope": scope, "rpc": call.rpc, "key": call.idempotency.key}
+
+
+def _lock_of(identity: dict[str, str]) -> int:
+    digest = hashlib.sha256("\0".join(identity.values()).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

@@ -1,0 +1,186 @@
+"""Who is calling: a principal, verified from the signed access token that the caller itself presents (RFC 9068).
+
+Every process verifies for itself with auth's public keys; no header that says who somebody is is ever believed.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from chassis.errors import PermissionDenied, Unauthenticated
+from propmubi.options.v1.options_pb2 import Caller
+
+ALGORITHM = "ES256"
+TOKEN_TYPE = "at+jwt"  # noqa: S105  The media type of RFC 9068, not a password.
+LEEWAY_SECONDS = 30
+# Verified tokens remembered; a signature check costs a hundred times a look-up.
+REMEMBERED = 20_000
+# A token is some 700 bytes; anything past this is not one.
+LONGEST_TOKEN = 4_096
+
+CALLER_OF_ROLE: Mapping[str, "Caller.ValueType"] = {
+    "agent": Caller.CALLER_AGENT,
+    "office_admin": Caller.CALLER_OFFICE_ADMIN,
+    "builder": Caller.CALLER_BUILDER,
+    "admin": Caller.CALLER_ADMIN,
+    "service": Caller.CALLER_SERVICE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller whose token was verified. `subject` is a user's id, or `service:<name>`."""
+
+    subject: str
+    session_id: str
+    roles: frozenset[str]
+    agent_id: uuid.UUID | None
+    office_id: uuid.UUID | None
+    builder_id: uuid.UUID | None
+    issued_at: int
+    expires_at: int
+    token: str
+    # What the contract's access rules are compared with.
+    callers: frozenset["Caller.ValueType"]
+
+    @property
+    def user_id(self) -> uuid.UUID:
+        """The person's id; raises PermissionDenied for a service acting for itself."""
+        if self.is_service:
+            raise PermissionDenied("Only a person may do that.")
+        return uuid.UUID(self.subject)
+
+    @property
+    def is_service(self) -> bool:
+        return "service" in self.roles
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.roles
+
+
+class Keys(Protocol):
+    """Where public keys come from. `get` never waits: an unknown kid is asked for in the background."""
+
+    def get(self, kid: str) -> EllipticCurvePublicKey | None: ...
+
+
+class Revocations:
+    """What was revoked: sessions, and everything a user was issued before a moment. Forgotten when tokens are dead."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, float] = {}
+        self._users: dict[str, tuple[int, float]] = {}
+
+    def revoke_session(self, session_id: str, *, for_seconds: float = 900) -> None:
+        self._sessions[session_id] = time.time() + for_seconds
+        self._forget()
+
+    def revoke_user(self, user_id: str, *, issued_until: int, for_seconds: float = 900) -> None:
+        """Refuse the tokens of `user_id` issued at or before `issued_until`, in Unix seconds."""
+        self._users[user_id] = (issued_until, time.time() + for_seconds)
+        self._forget()
+
+    def covers(self, principal: Principal) -> bool:
+        if principal.session_id in self._sessions:
+            return True
+        user = self._users.get(principal.subject)
+        return user is not None and principal.issued_at <= user[0]
+
+    def _forget(self) -> None:
+        now = time.time()
+        self._sessions = {key: end for key, end in self._sessions.items() if end > now}
+        self._users = {key: value for key, value in self._users.items() if value[1] > now}
+
+
+class TokenVerifier:
+    """Turns a bearer token into a Principal, or raises Unauthenticated without saying which check failed."""
+
+    def __init__(self, keys: Keys, revocations: Revocations, *, issuer: str, audience: str) -> None:
+        self._keys = keys
+        self._revocations = revocations
+        self._issuer = issuer
+        self._audience = audience
+        self._remembered: dict[str, Principal] = {}
+
+    def verify(self, token: str) -> Principal:
+        """The principal of `token`; raises Unauthenticated."""
+        principal = self._remembered.get(token)
+        if principal is None:
+            principal = self._verified(token)
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+            self._remembered[token] = principal
+        elif principal.expires_at + LEEWAY_SECONDS <= time.time():
+            del self._remembered[token]
+            raise _refused()
+        if self._revocations.covers(principal):
+            raise _refused()
+        return principal
+
+    def _verified(self, token: str) -> Principal:
+        if len(token) > LONGEST_TOKEN:
+            raise _refused()
+        try:
+            header = jwt.get_unverified_header(token)
+            # The header chooses among our own keys and nothing else: no algorithm, no key, no address from outside.
+            if (
+                set(header) != {"alg", "kid", "typ"}
+                or header["alg"] != ALGORITHM
+                or header["typ"] != TOKEN_TYPE
+            ):
+                raise _refused()
+            key = self._keys.get(str(header["kid"]))
+            if key is None:
+                raise _refused()
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "iat", "iss", "aud", "sub", "jti"]},
+            )
+            return _principal(token, claims)
+        except (jwt.InvalidTokenError, ValueError, TypeError, KeyError) as error:
+            raise _refused() from error
+
+
+def _principal(token: str, claims: Mapping[str, object]) -> Principal:
+    roles = claims.get("roles", [])
+    if not isinstance(roles, list):
+        raise TypeError("roles is not a list")
+    names = frozenset(str(role) for role in roles)
+    callers = {CALLER_OF_ROLE[name] for name in names if name in CALLER_OF_ROLE} | {
+        Caller.CALLER_ANYONE
+    }
+    if "service" not in names:
+        callers.add(Caller.CALLER_PERSON)
+        uuid.UUID(str(claims["sub"]))
+    return Principal(
+        subject=str(claims["sub"]),
+        session_id=str(claims.get("sid", "")),
+        roles=names,
+        agent_id=_optional_id(claims, "agent_id"),
+        office_id=_optional_id(claims, "office_id"),
+        builder_id=_optional_id(claims, "builder_id"),
+        issued_at=int(str(claims["iat"])),
+        expires_at=int(str(claims["exp"])),
+        token=token,
+        callers=frozenset(callers),
+    )
+
+
+def _optional_id(claims: Mapping[str, object], name: str) -> uuid.UUID | None:
+    value = claims.get(name)
+    return None if value is None else uuid.UUID(str(value))
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("The access token is not valid: refresh it or sign in again.")

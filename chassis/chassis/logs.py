@@ -1,0 +1,160 @@
+"""JSON logs on standard output, one line each: what happened, when, in which request and trace, for whom.
+
+Lines are buffered for a fifth of a second, because a system call for each costs more than the line; warnings and
+worse are written at once, with what was waiting before them.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import re
+import sys
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+from opentelemetry import trace
+
+from chassis.context import current_call_or_none
+from chassis.settings import Settings
+
+FLUSH_SECONDS = 0.2
+# Keys whose values are never written, whatever they hold.
+SENSITIVE = frozenset(
+    ["authorization", "access_token", "refresh_token", "service_secret", "password", "code", "otp", "token", "phone", "secret", "member_mobile_phone", "email", "database_url", "redis_url"]
+)
+# Phones anywhere in a text: +919876543210 or 9876543210 → +91******3210.
+_PHONE = re.compile(r"(?<![\w.-])(\+?\d{1,3})?\d{6}(\d{4})(?![\w.-])")
+
+Line = MutableMapping[str, Any]
+
+
+def mask(text: str) -> str:
+    """`text` with every phone number cut down to its last four digits."""
+    return _PHONE.sub(r"\1******\2", text) if len(text) >= 10 else text
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: "***" if key in SENSITIVE else _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return value
+
+
+def _mask_line(_logger: Any, _method: str, line: Line) -> Line:
+    for key, value in line.items():
+        if key in SENSITIVE:
+            line[key] = "***"
+        elif not isinstance(value, int | float | bool | None):
+            line[key] = _masked(value)
+    return line
+
+
+def _add_context(_logger: Any, _method: str, line: Line) -> Line:
+    line["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    call = current_call_or_none()
+    if call is not None:
+        line.setdefault("correlation_id", call.correlation_id)
+        if call.principal is not None:
+            line.setdefault("user_id", call.principal.subject)
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        line["trace_id"] = format(span.trace_id, "032x")
+    return line
+
+
+class _Output:
+    """Where lines go: a buffer, and standard output when it is flushed."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+
+    def write(self, line: bytes) -> None:
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # Whoever read our logs is gone; serving goes on.
+                sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stdout.buffer.flush()
+
+
+_output = _Output()
+
+
+class _Logger:
+    """The end of structlog's chain."""
+
+    def debug(self, line: bytes) -> None:
+        _output.write(line)
+
+    info = debug
+
+    def warning(self, line: bytes) -> None:
+        _output.write(line)
+        _output.flush()
+
+    warn = error = critical = exception = fatal = warning
+
+
+def _to_json(value: Any, default: Any) -> bytes:
+    return orjson.dumps(value, default=default)
+
+
+class _StandardHandler(logging.Handler):
+    """Takes what libraries log by the standard module into the same stream."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        level = max(record.levelno // 10 * 10, logging.DEBUG)
+        log.log(level, record.getMessage(), logger=record.name, exc_info=record.exc_info or None)
+
+
+def configure(settings: Settings, service: str) -> None:
+    """Set up logging for the process `service`."""
+    level = logging.getLevelNamesMapping()[settings.level]
+    structlog.configure(
+        cache_logger_on_first_use=True,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[
+            structlog.processors.add_log_level,
+            lambda _logger, _method, line: {"service": service, **line},
+            _add_context,
+            structlog.processors.format_exc_info,
+            _mask_line,
+            structlog.processors.JSONRenderer(serializer=_to_json),
+        ],
+        logger_factory=lambda *_: _Logger(),
+    )
+    # Libraries have no business below warnings, except where a developer asks for all.
+    logging.basicConfig(handlers=[_StandardHandler()], level=max(level, logging.INFO), force=True)
+    for chatty in ("aiohttp", "alembic", "asyncio", "grpc", "httpx", "twilio", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    atexit.register(_output.flush)
+
+
+@asynccontextmanager
+async def flushing() -> AsyncIterator[None]:
+    """Write buffered lines out for as long as the context lasts."""
+
+    async def flush() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            _output.flush()
+
+    task = asyncio.create_task(flush())
+    try:
+        yield
+    finally:
+        task.cancel()
+        _output.flush()

@@ -1,0 +1,177 @@
+"""Migrations: roles, schemas and tables, made by people and jobs, never by a serving process.
+
+`python -m chassis.migrate upgrade [service …]` provisions and migrates with the URL of the database's owner in
+ADMIN_DATABASE_URL and the roles' passwords in <SERVICE>_OWNER_PASSWORD and <SERVICE>_APP_PASSWORD. A service's owner
+role makes its tables; its app role, which the process uses, can only read and write rows.
+"""
+
+import argparse
+import asyncio
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import asyncpg
+from alembic import command, context
+from alembic.config import Config
+from alembic.operations import Operations
+from sqlalchemy import Connection, pool, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from chassis import tables
+
+SERVICES = ("auth", "agents", "crm", "projects")
+EXTENSIONS = (
+    "btree_gist",
+    "citext",
+    "cube",
+    "earthdistance",
+    "pg_trgm",
+    "unaccent",
+    "pg_stat_statements",
+)
+# A migration that can't get its lock gives up, so that it never queues every request behind itself.
+LOCK_TIMEOUT = "5s"
+_MIGRATION_LOCK = 7_071_867
+
+
+def provision(admin_url: str, service: str, owner_password: str, app_password: str) -> None:
+    """Make the roles, the schema and the extensions of `service`; what exists is brought up to date."""
+    asyncio.run(_provision(admin_url, service, owner_password, app_password))
+
+
+def upgrade(owner_url: str, service: str, revision: str = "head") -> None:
+    """Migrate the schema of `service` up to `revision`, as its owner role."""
+    command.upgrade(_config(owner_url, service), revision)
+
+
+def downgrade(owner_url: str, service: str, revision: str) -> None:
+    """Migrate the schema of `service` down to `revision`, as its owner role."""
+    command.downgrade(_config(owner_url, service), revision)
+
+
+def role_url(admin_url: str, role: str, password: str) -> str:
+    """`admin_url` with another role."""
+    url = make_url(admin_url).set(drivername="postgresql", username=role, password=password)
+    return url.render_as_string(hide_password=False)
+
+
+def run_migrations() -> None:
+    """What a service's migrations/env.py calls."""
+    url = make_url(context.config.attributes["url"]).set(drivername="postgresql+asyncpg")
+    asyncio.run(_run_migrations(url.render_as_string(hide_password=False)))
+
+
+def create_platform_tables(op: Operations) -> None:
+    """The tables that every service has (chassis.tables), for its first revision."""
+    tables.metadata.create_all(op.get_bind())
+
+
+def drop_platform_tables(op: Operations) -> None:
+    """The reverse of `create_platform_tables`."""
+    tables.metadata.drop_all(op.get_bind())
+
+
+async def _run_migrations(url: str) -> None:
+    engine = create_async_engine(url, poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(_migrate)
+        await connection.commit()
+    await engine.dispose()
+
+
+def _migrate(connection: Connection) -> None:
+    # Two jobs started at once go one after the other.
+    connection.execute(text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+    connection.execute(text(f"set local lock_timeout = '{LOCK_TIMEOUT}'"))
+    context.configure(connection=connection, target_metadata=None)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _config(url: str, service: str) -> Config:
+    spec = importlib.util.find_spec(f"{service}_service")
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"{service}: no such service; there are {', '.join(SERVICES)}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(spec.origin).parents[1] / "migrations"))
+    config.attributes["url"] = url
+    return config
+
+
+async def _provision(admin_url: str, service: str, owner_password: str, app_password: str) -> None:
+    url = make_url(admin_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    owner, app = f"{service}_owner", f"{service}_app"
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            # Roles belong to the whole cluster, so two databases provisioned at once meet here.
+            await connection.execute(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            await connection.execute("create schema if not exists extensions")
+            for extension in EXTENSIONS:
+                await connection.execute(
+                    f"create extension if not exists {extension} schema extensions"
+                )
+            for role, password in ((owner, owner_password), (app, app_password)):
+                await _make_role(connection, role, password, service)
+            await connection.execute(f"""
+                create schema if not exists {service} authorization {owner};
+                revoke all on schema public from public;
+                grant usage on schema extensions to {owner}, {app};
+                grant usage on schema {service} to {app};
+                alter default privileges for role {owner} in schema {service}
+                    grant select, insert, update, delete on tables to {app};
+                alter default privileges for role {owner} in schema {service}
+                    grant usage on sequences to {app};
+                """)
+    finally:
+        await connection.close()
+
+
+async def _make_role(
+    connection: "asyncpg.Connection[asyncpg.Record]", role: str, password: str, service: str
+) -> None:
+    if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
+        await connection.execute(f"create role {role} login")
+    quoted = await connection.fetchval("select quote_literal($1::text)", password)
+    await connection.execute(f"alter role {role} password {quoted}")
+    await connection.execute(f"alter role {role} set search_path = {service}, extensions")
+    await connection.execute(f"grant {role} to current_user")
+
+
+def _environment(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise SystemExit(f"{name}: is not set")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m chassis.migrate", description=__doc__.splitlines()[0])  # type: ignore[union-attr]  # It is above.
+    parser.add_argument("command", choices=["provision", "upgrade", "downgrade"])
+    parser.add_argument("services", nargs="*", help=f"default: {' '.join(SERVICES)}")
+    parser.add_argument(
+        "--revision", default="head", help="how far (downgrade: which, such as -1 or base)"
+    )
+    options = parser.parse_args(arguments)
+    admin_url = _environment("ADMIN_DATABASE_URL")
+    for service in options.services or SERVICES:
+        owner_password = _environment(f"{service.upper()}_OWNER_PASSWORD")
+        owner_url = role_url(admin_url, f"{service}_owner", owner_password)
+        if options.command == "downgrade":
+            downgrade(owner_url, service, options.revision)
+            continue
+        provision(
+            admin_url, service, owner_password, _environment(f"{service.upper()}_APP_PASSWORD")
+        )
+        if options.command == "upgrade":
+            upgrade(owner_url, service, options.revision)
+        sys.stdout.write(f"{service}: {options.command} done\n")
+
+
+if __name__ == "__main__":
+    main()

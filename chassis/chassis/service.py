@@ -1,0 +1,129 @@
+"""A running service: its resources, its consumers and its timers, from start to drain."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from redis.asyncio import Redis
+
+from chassis import process
+from chassis.context import background_call, enter
+from chassis.database import Database, open_database
+from chassis.errors import DomainError
+from chassis.events import Consumer, Handler, follow
+from chassis.grpc_client import open_channel
+from chassis.grpc_server import Server
+from chassis.identity import LEEWAY_SECONDS, Keys, Revocations, TokenVerifier
+from chassis.keys import RemoteKeys, ServiceToken, on_gap, revoke
+from chassis.lease import Lease
+from chassis.outbox import Relay
+from chassis.redis import open_redis
+from chassis.settings import ServiceSettings
+from propmubi.auth.v1 import auth_pb2
+
+# As long as an access token can live: older revocations concern nobody.
+REVOCATIONS_BACK_SECONDS = 600.0 + 2 * LEEWAY_SECONDS
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Service:
+    """What a service's `__main__` wires together. Open it with `open_service`."""
+
+    name: str
+    settings: ServiceSettings
+    database: Database
+    redis: Redis
+    server: Server
+    auth: grpc.aio.Channel
+    revocations: Revocations
+    works: list[Awaitable[None]] = field(default_factory=list)
+    keys_loaded: asyncio.Event | None = None
+
+    @property
+    def own_token(self) -> ServiceToken:
+        """The service's token for calls it makes for itself."""
+        secret = self.settings.service_secret.get_secret_value()
+        return ServiceToken(self.auth, self.settings.service_id, secret)
+
+    def consume(self, source: str, handlers: Mapping[type[Message], Handler]) -> None:
+        """Apply the events of `source` to this service's schema."""
+        self.works.append(Consumer(self.database, self.redis, self.name, source, handlers).run())
+
+    def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` every so many seconds, in one replica at a time."""
+        self.works.append(
+            _repeat(Lease(self.database.engine, f"timer/{name}"), seconds, name, work)
+        )
+
+    async def run(self, services: Sequence[str]) -> None:
+        """Serve the gRPC `services`, named in full, until SIGTERM or Ctrl-C."""
+        works = [
+            *self.works,
+            Relay(
+                self.database.engine, self.redis, self.name, self.database.events_committed
+            ).run(),
+            follow(
+                self.redis,
+                "auth",
+                REVOCATIONS_BACK_SECONDS,
+                lambda event: revoke(self.revocations, event),
+                on_gap,
+            ),
+        ]
+        async with process.background(*works):
+            await self.server.start(services)
+            stopped = asyncio.ensure_future(process.until_stopped())
+            process.settle()
+            if self.keys_loaded is not None:
+                loaded = asyncio.ensure_future(self.keys_loaded.wait())
+                await asyncio.wait({stopped, loaded}, return_when=asyncio.FIRST_COMPLETED)
+                loaded.cancel()
+            if not stopped.done():
+                await self.server.ready()
+                await stopped
+            await self.server.drain()
+
+
+@asynccontextmanager
+async def open_service(
+    settings: ServiceSettings, name: str, keys: Callable[[Database], Keys] | None = None
+) -> AsyncIterator[Service]:
+    """The service `name`, not serving yet. Auth brings the `keys` that all others fetch from it."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(process.telemetry(settings, name))
+        database = await stack.enter_async_context(open_database(settings))
+        redis = await stack.enter_async_context(open_redis(settings))
+        auth = open_channel(settings.auth_target, settings, [auth_pb2.DESCRIPTOR])
+        stack.push_async_callback(auth.close)
+        revocations = Revocations()
+        remote = RemoteKeys(auth) if keys is None else None
+        source: Keys = remote if remote is not None else keys(database)  # type: ignore[misc]  # One of the two.
+        verifier = TokenVerifier(
+            source, revocations, issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        service = Service(
+            name, settings, database, redis, Server(settings, verifier), auth, revocations
+        )
+        if remote is not None:
+            service.works.append(remote.run())
+            service.keys_loaded = remote.loaded
+        yield service
+
+
+async def _repeat(
+    lease: Lease, seconds: float, name: str, work: Callable[[], Awaitable[None]]
+) -> None:
+    while True:
+        enter(background_call(name))
+        try:
+            if await lease.take():
+                await work()
+        except (DomainError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
+            log.warning("timer failed", timer=name, error=type(error).__name__)
+        await asyncio.sleep(seconds)

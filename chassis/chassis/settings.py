@@ -1,0 +1,91 @@
+"""Settings of every process, read from the environment once, at start-up, and never again."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# What .env.example shows in place of a secret; nobody may run on it outside development.
+PLACEHOLDER = "change-me"
+SHORTEST_SECRET = 32
+
+Environment = Literal["development", "staging", "production"]
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    clear = value.get_secret_value()
+    if len(clear) < SHORTEST_SECRET:
+        raise ValueError(f"must have at least {SHORTEST_SECRET} characters")
+    if PLACEHOLDER in clear:
+        raise ValueError("is the placeholder of .env.example: make one with `openssl rand -hex 32`")
+    return value
+
+
+# A secret of ours: long, not the placeholder, and never shown by repr().
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+class Settings(BaseSettings):
+    """What every process is told. Variables have the field's name in upper case."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    environment: Environment = "production"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", ""] = ""
+    redis_url: SecretStr
+    metrics_port: int = Field(ge=0, le=65535)
+    token_issuer: str = "propmubi-auth"
+    token_audience: str = "propmubi"
+    trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
+    otel_exporter_otlp_endpoint: str = ""
+    auth_target: str = "dns:///localhost:50051"
+    agents_target: str = "dns:///localhost:50052"
+    crm_target: str = "dns:///localhost:50053"
+    projects_target: str = "dns:///localhost:50054"
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_ca_file: Path | None = None
+
+    @property
+    def level(self) -> str:
+        """The log level: as set, else DEBUG in development and INFO elsewhere."""
+        return self.log_level or ("DEBUG" if self.environment == "development" else "INFO")
+
+
+class ServiceSettings(Settings):
+    """What every gRPC service is told besides."""
+
+    grpc_host: str = "0.0.0.0"  # noqa: S104  A pod serves its peers; `make up` says 127.0.0.1.
+    grpc_port: int = Field(ge=0, le=65535)
+    database_url: SecretStr
+    database_pool_size: int = Field(default=10, ge=1, le=20)
+    # PgBouncer in transaction mode can't keep prepared statements of a client: 0 turns them off.
+    database_statement_cache_size: int = Field(default=256, ge=0)
+    service_id: str
+    service_secret: Secret
+    cursor_key: Secret
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load(settings_class: type[SettingsT]) -> SettingsT:
+    """The settings from the environment, or the end of the process with one line for each that is missing or wrong."""
+    try:
+        return settings_class()
+    except ValidationError as error:
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"]).upper()
+            message = (
+                "is not set"
+                if fault["type"] == "missing"
+                else fault["msg"].removeprefix("Value error, ")
+            )
+            sys.stderr.write(f"{name}: {message}\n")
+        _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise SystemExit(2)

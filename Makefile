@@ -19,8 +19,8 @@ up: setup ## Start everything: Postgres, Valkey, the four services and the gatew
 demo: setup ## Drive the journey from sign-in to a booked flat against the running platform
 	@exec $(BIN)/python -m devstack demo
 
-migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [svc=crm] [to=REVISION]
-	@exec $(BIN)/python -m devstack migrate $(svc) $(if $(to),--to $(to))
+migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [svc=crm] [down=-1]
+	@exec $(BIN)/python -m devstack migrate $(svc) $(if $(down),--down=$(down))
 
 bench: setup ## Measure the platform against the monolith it replaces, side by side
 	@exec $(BIN)/python -m bench $(args)

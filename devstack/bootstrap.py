@@ -58,7 +58,10 @@ def usable() -> bool:
     if not stamp().startswith(str(ROOT) + "\n"):
         return False
     try:
-        for command in ([PYTHON, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"], [UV, "--version"]):
+        for command in (
+            [PYTHON, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"],
+            [UV, "--version"],
+        ):
             subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return False
@@ -73,11 +76,24 @@ def create() -> None:
     try:
         venv.EnvBuilder(clear=True, symlinks=True, with_pip=True).create(VENV)
     except subprocess.CalledProcessError:
-        sys.exit("%s cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)." % sys.executable)
+        sys.exit(
+            "%s cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."
+            % sys.executable
+        )
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as only_uv:
         only_uv.write(requirement.group())
         only_uv.flush()
-        run(PYTHON, "-m", "pip", "install", "-qq", "--require-hashes", "--no-deps", "-r", only_uv.name)
+        run(
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            "--require-hashes",
+            "--no-deps",
+            "-r",
+            only_uv.name,
+        )
 
 
 def install() -> None:
@@ -89,10 +105,18 @@ def install() -> None:
 
 
 def run(*command: object) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME")}
-    finished = subprocess.run([str(part) for part in command], cwd=str(ROOT), env=environment)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("VIRTUAL_ENV", "PYTHONHOME")
+    }
+    finished = subprocess.run(
+        [str(part) for part in command], cwd=str(ROOT), env=environment, check=False
+    )
     if finished.returncode:
-        sys.exit("Installing into .venv failed (see above); run the same command again once that is mended.")
+        sys.exit(
+            "Installing into .venv failed (see above); run the same command again once that is mended."
+        )
 
 
 def main() -> None:

@@ -37,7 +37,10 @@ def generate(target: Path) -> None:
             *(f"--{kind}_out={target}" for kind in ("python", "grpc_python")),
             *(f"--{kind}_out=quiet:{target}" for kind in ("mypy", "mypy_grpc")),
             # The plugins are beside the Python that runs this, whether .venv is activated or not.
-            *(f"--plugin={Path(sys.executable).parent / f'protoc-gen-{kind}'}" for kind in ("mypy", "mypy_grpc")),
+            *(
+                f"--plugin={Path(sys.executable).parent / f'protoc-gen-{kind}'}"
+                for kind in ("mypy", "mypy_grpc")
+            ),
             f"--descriptor_set_out={described.name}",
             "--include_source_info",
         )
@@ -52,7 +55,9 @@ def protoc(*options: str) -> None:
     well_known = distribution("grpcio-tools").locate_file("grpc_tools/_proto")
     sources = sorted(str(path.relative_to(HERE)) for path in HERE.glob("propmubi/**/*.proto"))
     paths = [f"--proto_path={path}" for path in (HERE, googleapis, well_known)]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *paths, *options, *sources], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", *paths, *options, *sources], check=True
+    )
 
 
 def file_comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
@@ -61,7 +66,9 @@ def file_comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
         comment = location.leading_comments or location.trailing_comments
         name = names.get(tuple(location.path))
         if comment and name:
-            yield name, "\n".join(line.removeprefix(" ").rstrip() for line in comment.strip().splitlines())
+            yield name, "\n".join(
+                line.removeprefix(" ").rstrip() for line in comment.strip().splitlines()
+            )
 
 
 def named_paths(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -116,7 +123,9 @@ def drifted(fresh: Path) -> list[Path]:
     return sorted(
         path
         for path in wanted | present
-        if path not in wanted or path not in present or not filecmp.cmp(fresh / path, GENERATED / path, shallow=False)
+        if path not in wanted
+        or path not in present
+        or not filecmp.cmp(fresh / path, GENERATED / path, shallow=False)
     )
 
 
@@ -128,7 +137,9 @@ def bring_up_to_date(*, only_check: bool) -> None:
         stale = drifted(fresh)
         if only_check:
             if stale:
-                sys.exit(f"protos/gen is not what the protos say; run `make protos`: {', '.join(map(str, stale))}")
+                sys.exit(
+                    f"protos/gen is not what the protos say; run `make protos`: {', '.join(map(str, stale))}"
+                )
             return
         for path in stale:
             (GENERATED / path).unlink(missing_ok=True)
@@ -139,8 +150,12 @@ def bring_up_to_date(*, only_check: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if protos/gen is not up to date")
-    parser.add_argument("--describe", action="store_true", help="write nothing, print the descriptor set")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, fail if protos/gen is not up to date"
+    )
+    parser.add_argument(
+        "--describe", action="store_true", help="write nothing, print the descriptor set"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.describe:

@@ -23,7 +23,9 @@ def main(folder: Path) -> None:
     with (folder / SERVES).open("w") as serves:
         fcntl.flock(serves, fcntl.LOCK_EX)
         password = secrets.token_urlsafe(24)
-        server = Postgres(folder / "postgres", folder / "postgres.log", free_port(), password, durable=False)
+        server = Postgres(
+            folder / "postgres", folder / "postgres.log", free_port(), password, durable=False
+        )
         try:
             server.start()
             fresh = folder / f"{SERVER}.new"

@@ -165,7 +165,11 @@ def runnable_programs(account: Mapping[str, object]) -> Path:
 def _starts(programs: Path, account: Mapping[str, object]) -> bool:
     try:
         subprocess.run(  # type: ignore[call-overload]  # account: user, group, extra_groups
-            [programs / "postgres", "--version"], cwd="/", check=True, capture_output=True, **account
+            [programs / "postgres", "--version"],
+            cwd="/",
+            check=True,
+            capture_output=True,
+            **account,
         )
     except (OSError, subprocess.CalledProcessError):
         return False
@@ -175,7 +179,9 @@ def _starts(programs: Path, account: Mapping[str, object]) -> bool:
 def shared_folder(named_after: Path) -> Path:
     """A folder of /var/tmp for this path, which only root and PostgreSQL's account enter."""
     name = hashlib.sha256(str(named_after.resolve()).encode()).hexdigest()[:16]
-    folder = Path("/var/tmp") / f"propmubi-{name}"  # noqa: S108 -- made with 0700 below, refused if somebody else's
+    folder = (
+        Path("/var/tmp") / f"propmubi-{name}"
+    )  # noqa: S108 -- made with 0700 below, refused if somebody else's
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -193,7 +199,9 @@ def home_in(var: Path) -> Path:
         return link
     home = shared_folder(var) / "postgres"
     if not link.is_symlink() and home.exists():
-        shutil.rmtree(home)  # The var/ it belonged to was removed, and with it the secrets to read it.
+        shutil.rmtree(
+            home
+        )  # The var/ it belonged to was removed, and with it the secrets to read it.
     if not link.is_symlink() or link.readlink() != home:
         link.unlink(missing_ok=True)
         link.symlink_to(home)

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 
 
-class Problem(Exception):  # noqa: N818 -- it is a sentence for the person at the terminal, who gets it as one line
+class Problem(
+    Exception
+):  # noqa: N818 -- it is a sentence for the person at the terminal, who gets it as one line
     """What keeps the platform from starting, said in one line that names what to do about it."""
 
 
@@ -60,7 +62,7 @@ def spawn(
             env=env,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=dies_with_us(death_signal),
+            preexec_fn=dies_with_us(death_signal),  # noqa: PLW1509 -- we have no threads
             **(account or {}),
         )
 
@@ -77,7 +79,12 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals, within: float = 
 
 
 def await_ready(
-    process: subprocess.Popen[bytes], ready: Callable[[], bool], *, name: str, log: Path, within: float = 60.0
+    process: subprocess.Popen[bytes],
+    ready: Callable[[], bool],
+    *,
+    name: str,
+    log: Path,
+    within: float = 60.0,
 ) -> None:
     """Return once `ready()`; a child that ends or takes too long is a Problem that quotes its last words."""
     deadline = time.monotonic() + within

@@ -52,7 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     account = unprivileged()
     # As root, PostgreSQL runs as another user, who may not enter a TMPDIR of root's.
-    folder = Path(tempfile.mkdtemp(prefix="propmubi-test-", dir="/var/tmp" if account else None))  # noqa: S108
+    folder = Path(
+        tempfile.mkdtemp(prefix="propmubi-test-", dir="/var/tmp" if account else None)
+    )  # noqa: S108
     if account:
         os.chown(folder, int(str(account["user"])), int(str(account["group"])))
     config.stash[FOLDER] = folder
@@ -97,11 +99,15 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
                     stderr=output,
                     start_new_session=True,
                 )
-            await_ready(started, (folder / guardian.SERVER).exists, name="PostgreSQL's guardian", log=log)
+            await_ready(
+                started, (folder / guardian.SERVER).exists, name="PostgreSQL's guardian", log=log
+            )
     where = json.loads((folder / guardian.SERVER).read_text())
     yield Postgres(folder, folder / "postgres.log", where["port"], where["password"], durable=False)
     if started is not None:
-        started.returncode = 0  # It outlives this worker and ends with the run: no warning that it still runs.
+        started.returncode = (
+            0  # It outlives this worker and ends with the run: no warning that it still runs.
+        )
 
 
 @asynccontextmanager
@@ -162,7 +168,9 @@ async def ensure_template(
 
 
 def _migrate(postgres: Postgres, service: str, database: str) -> None:
-    from chassis import migrate  # noqa: PLC0415 -- Alembic is slow to import, and unit tests do without
+    from chassis import (
+        migrate,
+    )  # noqa: PLC0415 -- Alembic is slow to import, and unit tests do without
 
     migrate.provision(postgres.url(database), service, ROLE_PASSWORD, ROLE_PASSWORD)
     migrate.upgrade(role_url(postgres, f"{service}_owner", database), service)
@@ -180,7 +188,12 @@ def role_url(postgres: Postgres, role: str, database: str) -> str:
 def valkey(pytestconfig: pytest.Config) -> Iterator[Valkey]:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     folder = pytestconfig.stash[FOLDER]
-    server = Valkey(folder / f"valkey-{worker}", folder / f"valkey-{worker}.log", process.free_port(), durable=False)
+    server = Valkey(
+        folder / f"valkey-{worker}",
+        folder / f"valkey-{worker}.log",
+        process.free_port(),
+        durable=False,
+    )
     server.start()
     yield server
     server.stop()

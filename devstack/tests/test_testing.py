@@ -1,10 +1,10 @@
 """The pytest plugin gives each test servers and databases of its own."""
 
 import socket
+from collections.abc import Callable
 
 import asyncpg
 import pytest
-from collections.abc import Callable
 
 from devstack.postgres import Postgres
 from devstack.valkey import Valkey

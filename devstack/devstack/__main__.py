@@ -26,16 +26,14 @@ def up(var: Path, platform: Platform) -> None:
 
 
 def demo(platform: Platform) -> None:
-    from devstack import (
-        journey,
-    )  # noqa: PLC0415 -- brings httpx, which the other commands do without
+    from devstack import journey
 
     journey.run(platform)
 
 
 def migrate(var: Path, platform: Platform, services: list[str], down_to: str | None) -> None:
     """Of DATABASE_URL's or the running platform's database; of this checkout's, started for the purpose, otherwise."""
-    from devstack import databases  # noqa: PLC0415 -- Alembic takes a second to import
+    from devstack import databases
 
     try:
         with only_one(var):
@@ -43,7 +41,7 @@ def migrate(var: Path, platform: Platform, services: list[str], down_to: str | N
             try:
                 supervisor.start_database()
                 databases.bring_up_to_date(
-                    supervisor.admin_url, supervisor.secrets, services, revision
+                    supervisor.admin_url, supervisor.secrets, services, down_to
                 )
             finally:
                 supervisor.stop()

@@ -179,9 +179,7 @@ def _starts(programs: Path, account: Mapping[str, object]) -> bool:
 def shared_folder(named_after: Path) -> Path:
     """A folder of /var/tmp for this path, which only root and PostgreSQL's account enter."""
     name = hashlib.sha256(str(named_after.resolve()).encode()).hexdigest()[:16]
-    folder = (
-        Path("/var/tmp") / f"propmubi-{name}"
-    )  # noqa: S108 -- made with 0700 below, refused if somebody else's
+    folder = Path("/var/tmp") / f"propmubi-{name}"
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:

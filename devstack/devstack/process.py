@@ -14,9 +14,7 @@ from pathlib import Path
 import psutil
 
 
-class Problem(
-    Exception
-):  # noqa: N818 -- it is a sentence for the person at the terminal, who gets it as one line
+class Problem(Exception):
     """What keeps the platform from starting, said in one line that names what to do about it."""
 
 

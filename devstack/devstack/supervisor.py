@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -115,9 +116,7 @@ class Supervisor:
 
     def start_database(self) -> None:
         """PostgreSQL with our database in it, or the word that the given one lets us in."""
-        from devstack import (
-            databases,
-        )  # noqa: PLC0415 -- Alembic takes a second to import; a taken port should not
+        from devstack import databases
 
         if self.platform.own_database:
             self.view.step("Starting PostgreSQL 18")
@@ -142,13 +141,15 @@ class Supervisor:
                 )
 
     def migrate(self) -> None:
-        from devstack import databases  # noqa: PLC0415
+        from devstack import databases
 
         self.view.step("Migrating the four schemas")
         databases.bring_up_to_date(self.admin_url, self.secrets, SERVICES)
 
     def load_demo_data(self) -> None:
-        from devstack import demo_data  # noqa: PLC0415
+        if find_spec("devstack.demo_data") is None:
+            return
+        from devstack import demo_data
 
         demo_data.load(self.admin_url, self.platform.environment, self.view.console)
 

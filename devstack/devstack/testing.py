@@ -52,9 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     account = unprivileged()
     # As root, PostgreSQL runs as another user, who may not enter a TMPDIR of root's.
-    folder = Path(
-        tempfile.mkdtemp(prefix="propmubi-test-", dir="/var/tmp" if account else None)
-    )  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="propmubi-test-", dir="/var/tmp" if account else None))
     if account:
         os.chown(folder, int(str(account["user"])), int(str(account["group"])))
     config.stash[FOLDER] = folder
@@ -168,9 +166,7 @@ async def ensure_template(
 
 
 def _migrate(postgres: Postgres, service: str, database: str) -> None:
-    from chassis import (
-        migrate,
-    )  # noqa: PLC0415 -- Alembic is slow to import, and unit tests do without
+    from chassis import migrate
 
     migrate.provision(postgres.url(database), service, ROLE_PASSWORD, ROLE_PASSWORD)
     migrate.upgrade(role_url(postgres, f"{service}_owner", database), service)

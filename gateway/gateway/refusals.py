@@ -1,7 +1,7 @@
 """What the contract may not say, each refused at start-up with the RPC or field named and the way out."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import orjson
@@ -130,43 +130,39 @@ def refuse_fields(operation: Operation) -> None:
                 f"{field.full_name}: a query carries plain values and lists of them, not messages"
             )
     for field in (*addressed, *query_fields(operation), *body_fields(operation)):
-        refuse_input(field, ())
+        refuse_types(field)
+        refuse_input(field)
     if operation.method.output_type.full_name != EMPTY:
-        for field in reachable(operation.method.output_type.fields):
-            refuse_type(field)
+        for field in operation.method.output_type.fields:
+            refuse_types(field)
 
 
-def refuse_input(field: FieldDescriptor, inside: tuple[Descriptor, ...]) -> None:
+def refuse_input(field: FieldDescriptor) -> None:
+    """A field of a request that is neither required nor optional: absent and empty would be the same."""
     rules = field_rules(field)
     if rules.output_only:
         return
-    refuse_type(field)
     if not (field.is_repeated or field.has_presence or rules.required):
         raise ContractError(
             f"{field.full_name}: a field of a request is REQUIRED or may be absent, and then it says `optional`"
         )
     if is_nested(field):
+        for child in message_of(value_field(field)).fields:
+            refuse_input(child)
+
+
+def refuse_types(field: FieldDescriptor, inside: tuple[Descriptor, ...] = ()) -> None:
+    """What a field of request or reply, and all that lies within it, may not be."""
+    refuse_type(field)
+    if is_nested(field):
         message = message_of(value_field(field))
         if message in inside:
-            raise ContractError(f"{field.full_name}: a request's message can't contain itself")
+            raise ContractError(f"{field.full_name}: a message can't contain itself")
         for child in message.fields:
-            refuse_input(child, (*inside, message))
-
-
-def reachable(fields: Iterable[FieldDescriptor]) -> Iterator[FieldDescriptor]:
-    """The fields and all that lie within them, each once."""
-    queue, seen = list(fields), set()
-    while queue:
-        field = queue.pop()
-        if field not in seen:
-            seen.add(field)
-            yield field
-            if is_nested(field):
-                queue.extend(message_of(value_field(field)).fields)
+            refuse_types(child, (*inside, message))
 
 
 def refuse_type(field: FieldDescriptor) -> None:
-    """What a field of request or reply may not be."""
     value = value_field(field)
     if (
         is_map(field)
@@ -187,7 +183,7 @@ def refuse_type(field: FieldDescriptor) -> None:
         return
     if value.type != FieldDescriptor.TYPE_MESSAGE or not supported(message_of(value)):
         raise ContractError(
-            f"{field.full_name}: its type is not served; see SCALARS in chassis/constraints.py"
+            f"{field.full_name}: its type is not served; see SCALARS in chassis/rules.py"
         )
 
 

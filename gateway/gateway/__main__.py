@@ -1,0 +1,91 @@
+"""The gateway's process: `python -m gateway`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from chassis import process
+from chassis.events import follow
+from chassis.grpc_client import Channel, open_channel
+from chassis.identity import Revocations, TokenVerifier
+from chassis.keys import RemoteKeys, on_gap, revoke
+from chassis.redis import open_redis
+from chassis.service import REVOCATIONS_BACK_SECONDS
+from chassis.settings import load
+from gateway.app import Peers, create_app
+from gateway.contract import SERVICES, load_contract, platform_files
+from gateway.cors import Cors
+from gateway.exchange import App
+from gateway.middleware import EdgeRules
+from gateway.openapi import document
+from gateway.rate_limit import open_limiter
+from gateway.readiness import Readiness
+from gateway.routes import Edges
+from gateway.server import listen, serve, server
+from gateway.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readiness]]:
+    """The application with everything it reaches, and what says whether it is ready."""
+    async with AsyncExitStack() as stack:
+        files = platform_files()
+        channels = {}
+        for name in SERVICES:
+            channels[name] = open_channel(settings.target(name), settings, files)
+            stack.push_async_callback(channels[name].close)
+        redis = await stack.enter_async_context(open_redis(settings))
+        limiter = await stack.enter_async_context(
+            open_limiter(settings.redis_url.get_secret_value())
+        )
+        keys, revocations = RemoteKeys(channels["auth"]), Revocations()
+        verifier = TokenVerifier(
+            keys, revocations, issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        revoked = follow(
+            redis,
+            "auth",
+            REVOCATIONS_BACK_SECONDS,
+            lambda event: revoke(revocations, event),
+            on_gap,
+        )
+        await stack.enter_async_context(process.background(keys.run(), revoked))
+        readiness = Readiness(channels, keys.loaded.is_set)
+        contract = load_contract()
+        app = create_app(
+            operations=contract.operations,
+            openapi=document(contract),
+            peers=Peers({name: Channel(channel) for name, channel in channels.items()}, readiness),
+            edges=Edges(verifier, limiter),
+            allowances=settings.allowances(),
+            rules=EdgeRules(
+                Cors(settings.cors_origins), settings.trusted_proxies, settings.trace_sample_ratio
+            ),
+        )
+        yield app, readiness
+
+
+async def main() -> None:
+    settings = load(GatewaySettings)
+    listener = listen(settings)
+    async with process.telemetry(settings, "gateway"), open_app(settings) as (app, readiness):
+        process.settle()
+        log.info("serving", port=listener.getsockname()[1])
+        stopped = asyncio.ensure_future(drained(readiness, settings.drain_seconds))
+        await serve(server(app, settings), listener, stopped)
+
+
+async def drained(readiness: Readiness, seconds: float) -> None:
+    """Return once told to stop and, after /readyz has said so for `seconds`, nobody should come any more."""
+    await process.until_stopped()
+    readiness.draining = True
+    log.info("draining")
+    await asyncio.sleep(seconds)
+
+
+if __name__ == "__main__":
+    process.run(main)

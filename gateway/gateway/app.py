@@ -1,0 +1,118 @@
+"""The ASGI application: the edge around the contract's routes, and FastAPI for the pages of the gateway itself."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from chassis.grpc_client import Channel
+from gateway.binding import Binder
+from gateway.codec import encoder
+from gateway.errors import EdgeError
+from gateway.exchange import App, Receive, Scope, Send
+from gateway.middleware import Edge, EdgeRules
+from gateway.operation import Operation
+from gateway.rate_limit import Allowance
+from gateway.readiness import Readiness
+from gateway.routes import ContractRoutes, Edges, Handler
+from propmubi.options.v1.options_pb2 import RateLimit
+
+TITLE = "PropMubi"
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """How the services are reached, by name, and whether they can be."""
+
+    channels: Mapping[str, Channel]
+    readiness: Readiness
+
+
+def create_app(
+    *,
+    operations: Sequence[Operation],
+    openapi: bytes,
+    peers: Peers,
+    edges: Edges,
+    allowances: Mapping[RateLimit.ValueType, Allowance],
+    rules: EdgeRules,
+) -> App:
+    """Everything the gateway answers."""
+    handlers = [
+        Handler(
+            operation,
+            rpc=peers.channels[operation.service].unary_unary(
+                operation.rpc, operation.input.SerializeToString, operation.output.FromString
+            ),
+            bind=Binder(operation).bind,
+            encode=encoder(operation.method.output_type),
+            allowance=allowances[operation.rate_limit],
+            edges=edges,
+        )
+        for operation in operations
+    ]
+    return Edge(ContractRoutes(handlers, Pages(openapi, peers.readiness)), rules)
+
+
+class Pages:
+    """What the gateway says of itself, by FastAPI. The contract's own routes never pass through here:
+    FastAPI's router and response machinery would cost more than the rest of the gateway.
+    """
+
+    def __init__(self, openapi: bytes, readiness: Readiness) -> None:
+        self._app = app = FastAPI(
+            title=TITLE, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        )
+        app.get("/healthz")(_alive)
+        app.get("/readyz")(_ready(readiness))
+        app.get("/openapi.json")(_document(openapi))
+        app.get("/docs")(_docs)
+        app.add_exception_handler(HTTPException, _refuse)
+        self._paths = {"/healthz", "/readyz", "/openapi.json", "/docs"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path")
+        if path in self._paths:
+            scope["exchange"].route = path
+        await self._app(scope, receive, send)
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    """FastAPI's own 404 and 405, raised on to the edge, which knows the envelope."""
+    assert isinstance(error, HTTPException)
+    headers = tuple((k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items())
+    raise EdgeError(error.status_code, headers=headers)
+
+
+async def _alive() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+def _ready(readiness: Readiness) -> Callable[[], object]:
+    async def ready() -> dict[str, str]:
+        missing = await readiness.missing()
+        if missing:
+            raise EdgeError(503, "Not ready to serve.", violations=missing)
+        return {"status": "ready"}
+
+    return ready
+
+
+def _document(openapi: bytes) -> Callable[[Request], object]:
+    tag = f'"{hashlib.sha256(openapi).hexdigest()[:16]}"'
+    headers = {"etag": tag, "cache-control": "no-cache", "vary": "Origin"}
+
+    async def document(request: Request) -> Response:
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(openapi, media_type="application/json", headers=headers)
+
+    return document
+
+
+async def _docs() -> HTMLResponse:
+    return get_swagger_ui_html(openapi_url="/openapi.json", title=TITLE)

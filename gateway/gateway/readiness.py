@@ -1,0 +1,45 @@
+"""Whether the gateway can serve: it holds auth's keys, every service says SERVING, and it is not about to stop."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from chassis.errors import Violation
+
+CHECK_SECONDS = 1.0
+
+
+class Readiness:
+    """Answers /readyz. Set `draining` when the process begins to stop."""
+
+    def __init__(
+        self, channels: Mapping[str, grpc.aio.Channel], keys_loaded: Callable[[], bool]
+    ) -> None:
+        self._health = {name: HealthStub(channel) for name, channel in channels.items()}
+        self._keys_loaded = keys_loaded
+        self.draining = False
+
+    async def missing(self) -> list[Violation]:
+        """What stands in the way of serving; empty when nothing does."""
+        if self.draining:
+            return [Violation("gateway", "is about to stop")]
+        names = list(self._health)
+        serving = await asyncio.gather(*(self._is_serving(name) for name in names))
+        missing = [
+            Violation(name, "is not serving")
+            for name, serves in zip(names, serving, strict=True)
+            if not serves
+        ]
+        if not self._keys_loaded():
+            missing.append(Violation("jwks", "auth's public keys are not there yet"))
+        return missing
+
+    async def _is_serving(self, name: str) -> bool:
+        try:
+            answer = await self._health[name].Check(HealthCheckRequest(), timeout=CHECK_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == HealthCheckResponse.SERVING)

@@ -1,0 +1,199 @@
+"""The contract's routes: one handler per operation, found by the segment table.
+
+A handler does, in this order: limit by address, who calls, may she, limit by caller, body, binding, the call, the answer.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from zlib import crc32
+
+import grpc
+from google.protobuf import empty_pb2
+from google.protobuf.message import Message
+
+from chassis.context import IdempotencyKey
+from chassis.errors import Violation
+from chassis.grpc_client import Trailers
+from gateway.auth import Verifier, authenticate, authorize
+from gateway.errors import EdgeError, Headers, from_rpc
+from gateway.exchange import JSON, NO_STORE, VARY, App, Exchange, Receive, Scope, Send
+from gateway.operation import Operation
+from gateway.rate_limit import Allowance, Limiter
+from gateway.segments import SegmentTable
+
+READ_SECONDS = 10.0
+# A stored answer is shown again only after asking whether it is still the current one.
+REVALIDATE = (b"cache-control", b"private, no-cache")
+EXISTING = ("propmubi-existing", "true")
+REPLAYED = ("idempotency-replayed", "true")
+
+_is_idempotency_key = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
+
+
+class Rpc(Protocol):
+    """A call to a service; `chassis.grpc_client.UnaryCall` is one."""
+
+    async def with_trailers(
+        self, request: Message, *, timeout: float | None = None  # noqa: ASYNC109  Of the RPC.
+    ) -> tuple[Any, Trailers]: ...
+
+
+class Bind(Protocol):
+    """Reads a request into one message; raises what is wrong with it."""
+
+    def __call__(
+        self,
+        path: dict[str, str],
+        query: bytes,
+        body: bytes,
+        content_type: str | None,
+        if_match: str | None,
+    ) -> Message: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What every handler shares."""
+
+    verifier: Verifier
+    limiter: Limiter
+
+
+class Handler:
+    """Serves one operation."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        *,
+        rpc: Rpc,
+        bind: Bind,
+        encode: Callable[[Message], bytes],
+        allowance: Allowance,
+        edges: Edges,
+    ) -> None:
+        self.operation = operation
+        self._rpc = rpc
+        self._bind = bind
+        self._encode = encode
+        self._allowance = allowance
+        self._edges = edges
+        self._is_post = operation.http_method == "POST"
+        self._is_get = operation.http_method == "GET"
+        self._versioned = "version" in operation.output.DESCRIPTOR.fields_by_name
+        self._empty = operation.output.DESCRIPTOR.full_name == empty_pb2.Empty.DESCRIPTOR.full_name
+        self._cache_control = _cache_control(operation, revalidate=self._versioned and self._is_get)
+        self._timeout = READ_SECONDS if operation.read_only else None
+
+    async def __call__(self, exchange: Exchange, values: Sequence[str]) -> None:
+        operation, call = self.operation, exchange.call
+        call.rpc = operation.rpc
+        if self._allowance.guarded:
+            await self._limit(exchange, call.client_address)
+        call.principal = authenticate(exchange.header(b"authorization"), self._edges.verifier)
+        authorize(call.principal, operation.callers)
+        if not self._allowance.guarded:
+            await self._limit(
+                exchange, call.principal.subject if call.principal else call.client_address
+            )
+        if self._is_post:
+            call.idempotency = _idempotency_key(exchange)
+        request = self._bind(
+            dict(zip(operation.path_parameters, values, strict=True)),
+            exchange.query,
+            await exchange.body() if operation.body else b"",
+            exchange.header(b"content-type"),
+            exchange.header(b"if-match"),
+        )
+        try:
+            reply, trailers = await self._rpc.with_trailers(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from error
+        await self._answer(exchange, reply, trailers)
+
+    async def _limit(self, exchange: Exchange, caller: str) -> None:
+        exchange.base.extend(await self._edges.limiter.admit(self._allowance, caller))
+
+    async def _answer(self, exchange: Exchange, reply: Message, trailers: Trailers) -> None:
+        replayed: Headers = ((b"idempotency-replayed", b"true"),) if REPLAYED in trailers else ()
+        if self._empty:
+            await exchange.answer(204, (NO_STORE, VARY, *replayed))
+            return
+        body = self._encode(reply)
+        headers = [JSON, self._cache_control, VARY, (b"content-length", b"%d" % len(body))]
+        if self._versioned:
+            # Two callers may see different fields of one version, so the tag covers the bytes too.
+            tag = b'"%d-%08x"' % (reply.version, crc32(body))  # type: ignore[attr-defined]
+            headers.append((b"etag", tag))
+            if self._is_get and _matches(exchange.headers.get(b"if-none-match"), tag):
+                del headers[0], headers[2]  # A 304 has no content to describe.
+                await exchange.answer(304, tuple(headers))
+                return
+        status = self.operation.success_status
+        if status == 201:
+            if EXISTING in trailers:
+                status = 200
+            else:
+                location = b"%s/%s" % (exchange.raw_path, reply.id.encode())  # type: ignore[attr-defined]
+                headers.append((b"location", location))
+        await exchange.answer(status, (*headers, *replayed), body)
+
+
+class ContractRoutes:
+    """The ASGI application of the contract; paths that it does not know go to `otherwise`."""
+
+    def __init__(self, handlers: Sequence[Handler], otherwise: App) -> None:
+        self._table: SegmentTable[Handler] = SegmentTable()
+        self._otherwise = otherwise
+        for handler in handlers:
+            method, path = handler.operation.http_method, handler.operation.path
+            self._table.add(method, path, handler)
+            if method == "GET":
+                self._table.add("HEAD", path, handler)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._otherwise(scope, receive, send)
+            return
+        exchange: Exchange = scope["exchange"]
+        found = self._table.find(exchange.raw_path)
+        if found is None:
+            await self._otherwise(scope, receive, send)
+            return
+        methods, values = found
+        exchange.route = next(iter(methods.values())).operation.path
+        handler = methods.get(exchange.method)
+        if handler is None:
+            allowed = ", ".join(sorted(methods)).encode()
+            raise EdgeError(405, headers=((b"allow", allowed),))
+        await handler(exchange, values)
+
+
+def _cache_control(operation: Operation, *, revalidate: bool) -> tuple[bytes, bytes]:
+    policy = operation.cache
+    if policy is not None and policy.max_age:
+        scope = "public" if policy.public else "private"
+        return b"cache-control", f"{scope}, max-age={policy.max_age}".encode()
+    return REVALIDATE if revalidate else NO_STORE
+
+
+def _idempotency_key(exchange: Exchange) -> IdempotencyKey | None:
+    key = exchange.header(b"idempotency-key")
+    if key is None:
+        return None
+    if not _is_idempotency_key(key):
+        fault = Violation("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+        raise EdgeError(422, violations=[fault])
+    # The service that keeps it hashes the request that it came with.
+    return IdempotencyKey(key, b"")
+
+
+def _matches(if_none_match: bytes | None, tag: bytes) -> bool:
+    """Whether an If-None-Match names this tag, by the weak comparison of RFC 9110."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == b"*" or tag in (
+        candidate.strip().removeprefix(b"W/") for candidate in if_none_match.split(b",")
+    )

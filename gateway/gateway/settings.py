@@ -1,0 +1,89 @@
+"""Settings of the gateway, from the environment."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
+
+from chassis.settings import Settings
+from gateway.rate_limit import Allowance, Quota
+from propmubi.options.v1.options_pb2 import RateLimit
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+_quota = re.compile(r"([0-9]{1,9})/([0-9]{1,4})([smh])").fullmatch
+
+
+def parse_quota(text: object) -> Quota:
+    """`10/15m` is ten in any fifteen minutes."""
+    found = _quota(str(text))
+    if found is None or not int(found[1]) or not int(found[2]):
+        raise ValueError("must be a number of calls per time, such as 600/1m or 10/15m")
+    return Quota(int(found[1]), int(found[2]) * UNITS[found[3]])
+
+
+def parse_origins(text: object) -> tuple[str, ...]:
+    """Comma-separated origins, each exactly as a browser sends it."""
+    origins = tuple(origin.strip() for origin in str(text).split(",") if origin.strip())
+    for origin in origins:
+        url = urlsplit(origin)
+        if url.scheme not in ("http", "https") or f"{url.scheme}://{url.netloc.lower()}" != origin:
+            raise ValueError(
+                f"{origin} is no origin: write scheme, host and port, such as https://app.example.in"
+            )
+    return origins
+
+
+QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(parse_quota)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)]
+
+
+class GatewaySettings(Settings):
+    """What the gateway is told besides."""
+
+    metrics_port: int = Field(default=9100, ge=0, le=65535)
+    gateway_host: str = ""
+    gateway_port: int = Field(default=8000, ge=0, le=65535)
+    cors_origins: Origins = ("http://localhost:3005", "http://localhost:3006")
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    read_limit: QuotaSetting = Quota(600, 60)
+    write_limit: QuotaSetting = Quota(120, 60)
+    auth_limit_per_address: QuotaSetting = Quota(10, 900)
+    otp_send_limit_per_address: QuotaSetting = Quota(10, 900)
+    # How long /readyz says no before connections are refused, so that load balancers have looked elsewhere.
+    drain_seconds: float = Field(default=2.0, ge=0, le=5)
+
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE belong together")
+        return self
+
+    @property
+    def host(self) -> str:
+        """Where to listen: as set, else everywhere in a pod and only locally in development."""
+        return self.gateway_host or (
+            "127.0.0.1" if self.environment == "development" else "0.0.0.0"  # noqa: S104
+        )
+
+    def allowances(self) -> Mapping[RateLimit.ValueType, Allowance]:
+        """The allowance that each class of the contract draws on."""
+        auth, otp = self.auth_limit_per_address, self.otp_send_limit_per_address
+        return {
+            RateLimit.RATE_LIMIT_READ: Allowance("read", self.read_limit, guarded=False),
+            RateLimit.RATE_LIMIT_WRITE: Allowance("write", self.write_limit, guarded=False),
+            RateLimit.RATE_LIMIT_AUTH_ATTEMPT: Allowance("auth", auth, guarded=True),
+            RateLimit.RATE_LIMIT_OTP_SEND: Allowance("otp", otp, guarded=True),
+        }
+
+    def target(self, service: str) -> str:
+        """Where a service is reached."""
+        targets = {
+            "auth": self.auth_target,
+            "agents": self.agents_target,
+            "crm": self.crm_target,
+            "projects": self.projects_target,
+        }
+        return targets[service]

@@ -22,9 +22,8 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, Service
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway.operation import ContractError, HttpMethod, Operation
+from gateway.operation import EMPTY, ContractError, HttpMethod, Operation
 from gateway.refusals import (
-    EMPTY,
     PARAMETER,
     refuse_collisions,
     refuse_fields,
@@ -34,9 +33,10 @@ from gateway.refusals import (
 from propmubi.options.v1 import options_pb2
 from propmubi.options.v1.options_pb2 import Caller, RateLimit, Success
 
-__all__ = ["Contract", "ContractError", "Operation", "load_contract", "prose"]
+__all__ = ["Contract", "ContractError", "Operation", "comments", "load_contract", "prose"]
 
 SERVICES: Final = ("auth", "agents", "crm", "projects")
+SNAPSHOT: Final = Path(__file__).parents[2] / "tests/contract/contract.txt"
 STATUSES: Final = {Success.SUCCESS_CREATED: 201, Success.SUCCESS_ACCEPTED: 202}
 LITERAL: Final = re.compile(r"[A-Za-z0-9._~-]+")
 
@@ -192,18 +192,15 @@ def main() -> None:
         prog="python -m gateway.contract", description="Print what the gateway serves."
     )
     parser.add_argument(
-        "--write",
-        metavar="FILE",
-        type=Path,
-        help="write it to FILE, the committed snapshot, instead",
+        "--write", action="store_true", help="write it to tests/contract/contract.txt instead"
     )
-    target = parser.parse_args().write
+    write = parser.parse_args().write
     try:
         text = table(load_contract())
     except ContractError as error:
         sys.exit(f"contract: {error}")
-    if target:
-        target.write_text(text, encoding="utf-8")
+    if write:
+        SNAPSHOT.write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
 

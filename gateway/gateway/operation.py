@@ -9,6 +9,8 @@ from google.protobuf.message import Message
 from chassis.rules import message_of
 from propmubi.options.v1.options_pb2 import CachePolicy, Caller, RateLimit
 
+EMPTY: Final = "google.protobuf.Empty"
+BODILESS: Final = frozenset({"GET", "DELETE"})
 HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 # Fields of requests that are no input of their own: the keys of a PATCH make the one, If-Match the other.
 CARRIED_OTHERWISE: Final = frozenset({"update_mask", "expected_version"})

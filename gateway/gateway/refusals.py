@@ -21,12 +21,10 @@ from chassis.rules import (
     value_check,
     value_field,
 )
-from gateway.operation import ContractError, Operation, body_fields, query_fields
+from gateway.operation import BODILESS, EMPTY, ContractError, Operation, body_fields, query_fields
 from propmubi.options.v1 import options_pb2
 from propmubi.options.v1.options_pb2 import Caller, RateLimit
 
-EMPTY: Final = "google.protobuf.Empty"
-BODILESS: Final = frozenset({"GET", "DELETE"})
 PARAMETER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 

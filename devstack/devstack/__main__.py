@@ -80,7 +80,7 @@ def main() -> None:
     )
     commands.add_parser("clean", help="remove all local data")
     wanted = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
             number, signal.default_int_handler
         )  # All that is asked of us from outside is to end.

@@ -112,7 +112,7 @@ class Supervisor:
         for name in PROCESSES:
             self.children[name] = self._start_child(name)
         self._await_ready()
-        self.view.ready(self.platform, time.monotonic() - began, self.admin_url)
+        self.view.ready(self.platform, time.monotonic() - began)
 
     def start_database(self) -> None:
         """PostgreSQL with our database in it, or the word that the given one lets us in."""

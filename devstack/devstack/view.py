@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from devstack.platform import SERVICES, Platform
+from devstack.platform import PROCESSES, SERVICES, Platform
 
+LOG_NAMES = {"PostgreSQL": "postgres", "Valkey": "valkey"}
 LOUD = {"warning", "error", "critical"}
 
 
@@ -64,30 +65,20 @@ class View:
                 if told := loud(line):
                     self.console.print(f"[yellow]![/] {process}: {escape(told)}", soft_wrap=True)
 
-    def ready(self, platform: Platform, seconds: float, database_url: str) -> None:
+    def ready(self, platform: Platform, seconds: float) -> None:
         gateway = f"http://localhost:{platform.gateway_port}"
-        table = Table(
-            "process", "address", "metrics", "log", header_style="bold", title_justify="left"
-        )
-        metrics = "http://localhost:{}/metrics"
-        table.add_row(
-            "gateway",
-            gateway,
-            metrics.format(platform.metrics_port("gateway")),
-            str(self.var / "log" / "gateway.log"),
-        )
-        for name in SERVICES:
-            address = f"gRPC localhost:{platform.grpc_port(name)}"
-            log = str(self.var / "log" / f"{name}.log")
-            table.add_row(name, address, metrics.format(platform.metrics_port(name)), log)
+        addresses = {"gateway": gateway}
+        addresses |= {name: f"localhost:{platform.grpc_port(name)} (gRPC)" for name in SERVICES}
         if platform.own_database:
-            table.add_row("PostgreSQL 18", database_url, "", str(self.var / "log" / "postgres.log"))
+            # Its password is in secrets.env, not on the screen.
+            addresses["PostgreSQL"] = f"localhost:{platform.postgres_port}/propmubi"
         if platform.own_redis:
+            addresses["Valkey"] = f"localhost:{platform.valkey_port}"
+        table = Table("process", "address", "metrics", "log", header_style="bold")
+        for name, address in addresses.items():
+            metrics = f":{platform.metrics_port(name)}/metrics" if name in PROCESSES else ""
             table.add_row(
-                "Valkey 9",
-                f"localhost:{platform.valkey_port}",
-                "",
-                str(self.var / "log" / "valkey.log"),
+                name, address, metrics, f"{self.var.name}/log/{LOG_NAMES.get(name, name)}.log"
             )
         self.console.print()
         self.console.print(table)

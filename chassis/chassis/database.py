@@ -16,13 +16,13 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from sqlalchemy import Executable, Select, event
-from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.engine import CursorResult, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import idempotency, metrics, outbox
+from chassis.context import current_call_or_none
 from chassis.errors import Unavailable
 from chassis.settings import ServiceSettings
 from chassis.tracing import tracer
@@ -32,7 +32,6 @@ STATEMENT_TIMEOUT = "15s"
 
 log = structlog.get_logger()
 MessageT = TypeVar("MessageT", bound=Message)
-Replayed = idempotency.Replayed
 
 
 class Transaction:
@@ -71,7 +70,7 @@ class Database:
         # Set when events were committed, so that the relay need not wait for its next look.
         self.events_committed = asyncio.Event()
         self._compiled: dict[Any, tuple[str, Sequence[tuple[str, Any]]]] = {}
-        self._dialect = asyncpg_dialect()
+        self._dialect = engine.dialect
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -108,7 +107,7 @@ class Database:
             compiled = self._compiled[cache_key] = (str(query), names)
         sql, binds = compiled
         given = parameters or {}
-        values = [given[name] if name in given else default for name, default in binds]
+        values = [given.get(name, default) for name, default in binds]
         return await self._fetch(sql, values)
 
     async def fetch_one(
@@ -184,11 +183,10 @@ def _observed(sql: str) -> Iterator[None]:
             yield
     else:
         yield
-    log.debug(
-        "sql",
-        statement=" ".join(sql.split()),
-        duration_ms=round((time.perf_counter() - started) * 1000, 2),
-    )
+    # The relay and the leases ask all the time, for nobody.
+    if current_call_or_none() is not None:
+        milliseconds = round((time.perf_counter() - started) * 1000, 2)
+        log.debug("sql", statement=" ".join(sql.split()), duration_ms=milliseconds)
 
 
 def _observe_statements(engine: AsyncEngine) -> None:

@@ -300,6 +300,6 @@ def decode(fields: Mapping[bytes, bytes]) -> Event | None:
     """The event of a stream's entry, or None when it is none of ours."""
     try:
         return Event.FromString(fields[b"event"])
-    except (KeyError, DecodeError) as error:
-        log.error("not an event", exc_info=error)
+    except (KeyError, DecodeError):
+        log.exception("not an event")
         return None

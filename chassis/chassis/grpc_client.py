@@ -1,12 +1,12 @@
 """Calls to another service: who asks, until when, in which trace and under which correlation id travel along.
 
-A `Channel` is handed to a generated stub in place of grpc's own, so that `await stub.GetLead(request)` is all a
+`outgoing(channel)` is handed to a generated stub in place of grpc's own, so that `await stub.GetLead(request)` is all a
 caller writes. Interceptors of grpc.aio would do the same at the price of a task for each call.
 """
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
@@ -80,11 +80,17 @@ def is_read_only(method: MethodDescriptor) -> bool:
     return bool(method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS)
 
 
-class Channel:
-    """A grpc.aio channel whose calls carry the current call's deadline, identity, trace and correlation id."""
+def outgoing(channel: grpc.aio.Channel, *, token: TokenSource | None = None) -> grpc.aio.Channel:
+    """`channel`, for a generated stub, with calls that carry the current call's deadline, identity, trace and
+    correlation id. They are made for the current caller, or for the process itself where `token` gives its own token.
+    """
+    return cast("grpc.aio.Channel", _Outgoing(channel, token))
 
-    def __init__(self, channel: grpc.aio.Channel, *, token: TokenSource | None = None) -> None:
-        """Call for the current caller, or for the process itself where `token` gives its own token."""
+
+class _Outgoing:
+    """The part of a channel that generated stubs use: unary calls."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: TokenSource | None) -> None:
         self._channel = channel
         self._token = token
 
@@ -111,13 +117,18 @@ class UnaryCall:
         self._multicallable = multicallable
         self._token = token
 
-    async def __call__(self, request: Message, *, timeout: float | None = None) -> Any:
+    async def __call__(
+        self,
+        request: Message,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  gRPC's name for it.
+    ) -> Any:
         """The reply. Raises the DomainError that the peer reported, or grpc.aio.AioRpcError for a fault of its own.
 
         `timeout` (seconds) shortens the time that is left of the current call.
         """
         try:
-            reply, _ = await self.with_trailers(request, timeout=timeout)
+            reply, _ = await self.with_trailers(request, limit=timeout)
         except grpc.aio.AioRpcError as error:
             answer = from_rpc_error(error)
             if answer is None:
@@ -126,15 +137,15 @@ class UnaryCall:
         return reply
 
     async def with_trailers(
-        self, request: Message, *, timeout: float | None = None
+        self, request: Message, *, limit: float | None = None
     ) -> tuple[Any, Trailers]:
-        """The reply and its trailing metadata; raises grpc.aio.AioRpcError."""
+        """The reply and its trailing metadata, within `limit` seconds; raises grpc.aio.AioRpcError."""
         call = current_call()
         token = (
             await self._token() if self._token else call.principal.token if call.principal else ""
         )
         left = max(0.001, call.remaining() - RESERVE_SECONDS)
-        seconds = left if timeout is None else min(left, timeout)
+        seconds = left if limit is None else min(left, limit)
         if not get_current_span().is_recording():
             return await self._send(request, call, token, seconds)
         with tracer.start_as_current_span(
@@ -147,7 +158,7 @@ class UnaryCall:
                 raise
 
     async def _send(
-        self, request: Message, call: Call, token: str, timeout: float
+        self, request: Message, call: Call, token: str, seconds: float
     ) -> tuple[Any, Trailers]:
         metadata = [("x-correlation-id", call.correlation_id)]
         parent = traceparent()
@@ -161,6 +172,6 @@ class UnaryCall:
             metadata.append(("x-client-user-agent", call.user_agent))
         if call.idempotency is not None and not self._token:
             metadata.append(("idempotency-key", call.idempotency.key))
-        rpc = self._multicallable(request, timeout=timeout, metadata=metadata)
+        rpc = self._multicallable(request, timeout=seconds, metadata=metadata)
         reply = await rpc
         return reply, tuple(await rpc.trailing_metadata() or ())

@@ -18,7 +18,6 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from chassis import constraints, metrics
 from chassis.context import Call, IdempotencyKey, enter
-from chassis.database import Replayed
 from chassis.errors import (
     DeadlineExceeded,
     DomainError,
@@ -27,6 +26,7 @@ from chassis.errors import (
     Unauthenticated,
     Unavailable,
 )
+from chassis.idempotency import Replayed
 from chassis.identity import Principal
 from chassis.settings import ServiceSettings
 from chassis.status import DETAILS_KEY, to_status
@@ -98,7 +98,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             handler = self._wrapped[details.method] = self._wrap(details.method, found)
         return handler
 
-    def _wrap(self, path: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, path: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         contract = Contract(path)
         servicer: Handler = handler.unary_unary
         observe = {
@@ -109,9 +109,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         async def serve(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             started = time.perf_counter()
             metadata = {
-                key: value
-                for key, value in context.invocation_metadata() or ()
-                if isinstance(value, str)
+                key: value for key, value in context.invocation_metadata() if isinstance(value, str)
             }
             call = Call(path, metadata.get("x-correlation-id") or str(uuid.uuid4()), 0.0)
             enter(call)
@@ -135,9 +133,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
                     raise
                 except grpc.aio.AbortError:
                     raise
-                except (
-                    Exception
-                ) as error:
+                except Exception as error:
                     code, message, status = self._fault(error)
                     failure = type(error).__name__
                     await self._abort(context, call, code, message, status)

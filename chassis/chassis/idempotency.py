@@ -17,7 +17,7 @@ from chassis.tables import idempotency_key
 KEPT = text("interval '24 hours'")
 
 
-class Replayed(Exception):  # noqa: N818  Not an error: the answer, given before.
+class Replayed(Exception):
     """The call was answered before; `reply` is the serialised message."""
 
     def __init__(self, reply: bytes, trailers: list[tuple[str, str]]) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from chassis import metrics
 from chassis.context import background_call, enter
 from chassis.errors import DomainError, Unavailable
-from chassis.grpc_client import Channel
+from chassis.grpc_client import outgoing
 from chassis.identity import Revocations
 from propmubi.auth.v1.auth_pb2 import (
     GetJwksRequest,
@@ -41,7 +41,7 @@ class RemoteKeys:
     """The key set that auth publishes."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = AuthServiceStub(Channel(channel))
+        self._stub = AuthServiceStub(outgoing(channel))
         self._keys: dict[str, EllipticCurvePublicKey] = {}
         self._wanted = asyncio.Event()
         self.loaded = asyncio.Event()
@@ -92,7 +92,7 @@ class ServiceToken:
     """The token of a service acting for itself, renewed before it expires."""
 
     def __init__(self, channel: grpc.aio.Channel, service_id: str, secret: str) -> None:
-        self._stub = AuthServiceStub(Channel(channel))
+        self._stub = AuthServiceStub(outgoing(channel))
         self._request = IssueServiceTokenRequest(service_id=service_id, service_secret=secret)
         self._token = ""
         self._renew_at = 0.0

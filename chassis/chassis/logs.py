@@ -25,7 +25,22 @@ from chassis.settings import Settings
 FLUSH_SECONDS = 0.2
 # Keys whose values are never written, whatever they hold.
 SENSITIVE = frozenset(
-    ["authorization", "access_token", "refresh_token", "service_secret", "password", "code", "otp", "token", "phone", "secret", "member_mobile_phone", "email", "database_url", "redis_url"]
+    [
+        "authorization",
+        "access_token",
+        "refresh_token",
+        "service_secret",
+        "password",
+        "code",
+        "otp",
+        "token",
+        "phone",
+        "secret",
+        "member_mobile_phone",
+        "email",
+        "database_url",
+        "redis_url",
+    ]
 )
 # Phones anywhere in a text: +919876543210 or 9876543210 → +91******3210.
 _PHONE = re.compile(r"(?<![\w.-])(\+?\d{1,3})?\d{6}(\d{4})(?![\w.-])")

@@ -151,7 +151,7 @@ def _environment(name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m chassis.migrate", description=__doc__.splitlines()[0])  # type: ignore[union-attr]  # It is above.
+    parser = argparse.ArgumentParser(prog="python -m chassis.migrate")
     parser.add_argument("command", choices=["provision", "upgrade", "downgrade"])
     parser.add_argument("services", nargs="*", help=f"default: {' '.join(SERVICES)}")
     parser.add_argument(

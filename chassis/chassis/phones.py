@@ -21,3 +21,8 @@ def normalise(phone: str, field: str = "phone") -> str:
     ):
         raise InvalidArgument(Violation(field, "must be a phone number, such as +919876543210"))
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def country(phone: str) -> str:
+    """The country of `phone`, which is in E.164 form, by its two letters; empty when it belongs to none."""
+    return phonenumbers.region_code_for_number(phonenumbers.parse(phone)) or ""

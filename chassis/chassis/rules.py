@@ -144,7 +144,10 @@ def value_check(field: FieldDescriptor) -> Check | None:
     check: Check | None = None
     if type_ == FieldDescriptor.TYPE_STRING:
         allowed = {"min_length", "max_length", "pattern", "format"}
-        check = _text_check(rules.rules, required=rules.required and not field.is_repeated)
+        try:
+            check = _text_check(rules.rules, required=rules.required and not field.is_repeated)
+        except re.error as error:
+            raise RuleError(f"{field.full_name}: its pattern is none: {error}") from error
     elif type_ in INTEGERS or type_ == FieldDescriptor.TYPE_DOUBLE:
         allowed = {"minimum", "maximum", "multiple_of"}
         check = _number_check(rules.rules, *INTEGERS.get(type_, (None, None)))

@@ -63,31 +63,31 @@ class Service:
 
     async def run(self, services: Sequence[str]) -> None:
         """Serve the gRPC `services`, named in full, until SIGTERM or Ctrl-C."""
-        works = [
-            *self.works,
-            Relay(
-                self.database.engine, self.redis, self.name, self.database.events_committed
-            ).run(),
-            follow(
-                self.redis,
-                "auth",
-                REVOCATIONS_BACK_SECONDS,
-                lambda event: revoke(self.revocations, event),
-                on_gap,
-            ),
-        ]
-        async with process.background(*works):
-            await self.server.start(services)
-            stopped = asyncio.ensure_future(process.until_stopped())
+        async with self.serving(services):
             process.settle()
-            if self.keys_loaded is not None:
-                loaded = asyncio.ensure_future(self.keys_loaded.wait())
-                await asyncio.wait({stopped, loaded}, return_when=asyncio.FIRST_COMPLETED)
-                loaded.cancel()
-            if not stopped.done():
-                await self.server.ready()
-                await stopped
+            await process.until_stopped()
+
+    @asynccontextmanager
+    async def serving(self, services: Sequence[str]) -> AsyncIterator[None]:
+        """Serve for as long as the block lasts; what is under way at its end is answered."""
+        relay = Relay(self.database.engine, self.redis, self.name, self.database.events_committed)
+        revoked = follow(
+            self.redis,
+            "auth",
+            REVOCATIONS_BACK_SECONDS,
+            lambda event: revoke(self.revocations, event),
+            on_gap,
+        )
+        async with process.background(*self.works, relay.run(), revoked):
+            await self.server.start(services)
+            async with process.background(self._tell_when_ready()):
+                yield
             await self.server.drain()
+
+    async def _tell_when_ready(self) -> None:
+        if self.keys_loaded is not None:
+            await self.keys_loaded.wait()
+        await self.server.ready()
 
 
 @asynccontextmanager

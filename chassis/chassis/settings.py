@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", ""] = ""
     redis_url: SecretStr
     metrics_port: int = Field(ge=0, le=65535)
-    token_issuer: str = "propmubi-auth"
-    token_audience: str = "propmubi"
+    token_issuer: str = "propmubi-auth"  # noqa: S105  A name.
+    token_audience: str = "propmubi"  # noqa: S105  A name.
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
     otel_exporter_otlp_endpoint: str = ""
     auth_target: str = "dns:///localhost:50051"

@@ -58,7 +58,9 @@ def to_status(error: DomainError) -> tuple[grpc.StatusCode, str, bytes]:
     return code, error.message, status.SerializeToString()
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError) -> DomainError | None:
+def from_rpc_error(  # noqa: PLR0911  One line for each status.
+    error: grpc.aio.AioRpcError,
+) -> DomainError | None:
     """What a peer of ours said went wrong, or None when it is a fault rather than an answer."""
     code, message = error.code(), error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE:

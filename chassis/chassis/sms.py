@@ -1,0 +1,164 @@
+"""Text messages behind one small interface: appended to a file in development, sent by Twilio elsewhere.
+
+No body and no full phone number is ever logged: bodies carry one-time passwords.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+import structlog
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from twilio.rest import Client
+
+from chassis import metrics
+from chassis.errors import Unavailable
+from chassis.settings import ServiceSettings
+
+log = structlog.get_logger()
+
+
+class SmsSettings(ServiceSettings):
+    """What a service that sends text messages is told besides."""
+
+    sms_provider: Literal["file", "twilio"] = "twilio"
+    sms_outbox_file: Path = Path("var/sms-outbox.jsonl")
+    # Ours, because the Twilio client never applies its own: a stalled provider may hold a sender no longer than this.
+    sms_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
+    twilio_account_sid: str = Field(default="", validate_default=True)
+    twilio_auth_token: SecretStr = Field(default=SecretStr(""), validate_default=True)
+    twilio_from: str = Field(default="", validate_default=True)
+    twilio_base_url: str = "https://api.twilio.com"
+
+    @field_validator("sms_provider")
+    @classmethod
+    def _check_provider(cls, value: str, info: ValidationInfo) -> str:
+        if value == "file" and info.data.get("environment") == "production":
+            raise ValueError("file sends nothing and keeps passwords in clear: use twilio")
+        return value
+
+    @field_validator("twilio_account_sid", "twilio_auth_token", "twilio_from")
+    @classmethod
+    def _check_twilio(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        if info.data.get("sms_provider") == "twilio" and not len(value):
+            raise ValueError("is not set, and SMS_PROVIDER is twilio")
+        return value
+
+
+Outcome = Literal["sent", "rejected", "failed", "timeout"]
+
+
+class SmsNotSent(Unavailable):
+    """The provider did not take a message. `outcome` tells a message it will never take from a provider in trouble."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__("The message can't be sent just now.")
+        self.outcome: Outcome = outcome
+
+
+class SmsProvider(Protocol):
+    """Sends text messages."""
+
+    async def send(self, to: str, body: str) -> None:
+        """Send `body` to `to` (E.164); raises SmsNotSent."""
+
+
+@asynccontextmanager
+async def open_sms(settings: SmsSettings) -> AsyncIterator[SmsProvider]:
+    """The provider that the settings name."""
+    if settings.sms_provider == "file":
+        yield _Watched(_File(settings.sms_outbox_file), "file", settings.sms_timeout_seconds)
+        return
+    http = _TwilioHttp(settings.twilio_base_url)
+    try:
+        yield _Watched(_Twilio(settings, http), "twilio", settings.sms_timeout_seconds)
+    finally:
+        await http.close()
+
+
+class _Watched:
+    """A provider whose every message ends in time, counted by its outcome."""
+
+    def __init__(self, provider: SmsProvider, name: str, seconds: float) -> None:
+        self._provider = provider
+        self._name = name
+        self._seconds = seconds
+
+    async def send(self, to: str, body: str) -> None:
+        outcome: Outcome = "failed"
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._provider.send(to, body)
+            outcome = "sent"
+        except TimeoutError as error:
+            outcome = "timeout"
+            raise SmsNotSent(outcome) from error
+        except SmsNotSent as error:
+            outcome = error.outcome
+            raise
+        finally:
+            metrics.SMS.labels(self._name, outcome).inc()
+            if outcome != "sent":
+                log.warning("sms not sent", provider=self._name, outcome=outcome, last_digits=to[-4:])
+
+
+class _File:
+    """For development: one JSON line for each message."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def send(self, to: str, body: str) -> None:
+        line = orjson.dumps({"to": to, "body": body, "at": datetime.now(UTC).isoformat()}) + b"\n"
+        try:
+            # One write to the end, so that several processes can share the file without mixing lines.
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(file, line)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise SmsNotSent("failed") from error
+
+
+class _Twilio:
+    """Twilio's Messages API, tried once: it has no idempotency key, and a second SMS is worse than none."""
+
+    def __init__(self, settings: SmsSettings, http: "_TwilioHttp") -> None:
+        self._client = Client(
+            settings.twilio_account_sid,
+            settings.twilio_auth_token.get_secret_value(),
+            http_client=http,
+        )
+        self._from = settings.twilio_from
+
+    async def send(self, to: str, body: str) -> None:
+        try:
+            await self._client.messages.create_async(to=to, from_=self._from, body=body)
+        except TwilioRestException as error:
+            refused = 400 <= error.status < 500 and error.status != 429
+            # Not `from error`: it quotes the request.
+            raise SmsNotSent("rejected" if refused else "failed") from None
+        except (TwilioException, aiohttp.ClientError, ValueError) as error:
+            raise SmsNotSent("failed") from error
+
+
+class _TwilioHttp(AsyncTwilioHttpClient):  # type: ignore[misc]  # Twilio ships no types.
+    """Twilio's client, on the origin that the settings name."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__()
+        self._origin = urlsplit(base_url)
+
+    async def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        parts = urlsplit(url)._replace(scheme=self._origin.scheme, netloc=self._origin.netloc)
+        return await super().request(method, parts.geturl(), *args, **kwargs)

@@ -1,0 +1,128 @@
+"""The SQL of agents."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from agents_service.agents.domain import Agent, AgentStatus, Profile
+from agents_service.agents.models import agent_history, agents
+from chassis.database import Database, Transaction
+from chassis.errors import AlreadyExists, NotFound, StaleVersion
+from chassis.ids import new_id
+
+_GET = select(agents).where(agents.c.id == bindparam("id"))
+
+
+class AgentRepository:
+    """Agents in Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, agent_id: uuid.UUID) -> Agent:
+        """The agent; raises NotFound."""
+        row = await self._database.fetch_one(_GET, {"id": agent_id})
+        if row is None:
+            raise _not_found()
+        return _agent(row)
+
+    async def list_page(
+        self, *, status: AgentStatus, service_area: str | None, before: uuid.UUID | None, limit: int
+    ) -> list[Agent]:
+        """Agents by status and locality, newest first, beginning after the id `before`."""
+        statement = select(agents).where(agents.c.status == bindparam("status"))
+        if service_area is not None:
+            statement = statement.where(agents.c.service_areas.contains(bindparam("service_areas")))
+        if before is not None:
+            statement = statement.where(agents.c.id < bindparam("before"))
+        rows = await self._database.fetch(
+            statement.order_by(agents.c.id.desc()).limit(bindparam("limit")),
+            {"status": status, "service_areas": [service_area], "before": before, "limit": limit},
+            key=("agents.list_page", service_area is not None, before is not None),
+        )
+        return [_agent(row) for row in rows]
+
+    async def locked(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:
+        """The agent, locked until the transaction ends; raises NotFound."""
+        row = (
+            await tx.execute(select(agents).where(agents.c.id == agent_id).with_for_update())
+        ).first()
+        if row is None:
+            raise _not_found()
+        return _agent(row)
+
+    async def add(
+        self, tx: Transaction, user_id: uuid.UUID, profile: Profile, verification_status: str
+    ) -> Agent:
+        """A new application; raises AlreadyExists when the person has one."""
+        added = await tx.execute(
+            upsert(agents)
+            .values(
+                id=new_id(),
+                user_id=user_id,
+                verification_status=verification_status,
+                status=AgentStatus.PENDING_VERIFICATION,
+                **asdict(profile),
+            )
+            .on_conflict_do_nothing(index_elements=[agents.c.user_id])
+            .returning(agents)
+        )
+        row = added.mappings().first()
+        if row is None:
+            raise AlreadyExists("You have applied already: there is one agent for each person.")
+        return _agent(row)
+
+    async def change(
+        self,
+        tx: Transaction,
+        agent: Agent,
+        changes: Mapping[str, Any],
+        changed_by: str,
+        reason: str | None = None,
+    ) -> Agent:
+        """Write `changes` to `agent` and to her history; raises StaleVersion when she changed since she was read."""
+        changed = await tx.execute(
+            update(agents)
+            .where(agents.c.id == agent.id, agents.c.version == agent.version)
+            .values(**changes, version=agents.c.version + 1, updated_at=func.now())
+            .returning(agents)
+        )
+        row = changed.mappings().first()
+        if row is None:
+            raise StaleVersion
+        await tx.execute(
+            insert(agent_history),
+            [
+                {
+                    "id": new_id(),
+                    "agent_id": agent.id,
+                    "changed_by": changed_by,
+                    "field": field,
+                    "from_value": _text(getattr(agent, field)),
+                    "to_value": _text(value),
+                    "reason": reason,
+                }
+                for field, value in changes.items()
+            ],
+        )
+        return _agent(row)
+
+
+def _agent(row: Any) -> Agent:
+    values = dict(row)
+    values["languages"] = tuple(values["languages"])
+    values["service_areas"] = tuple(values["service_areas"])
+    values["status"] = AgentStatus(values["status"])
+    return Agent(**values)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such agent.")

@@ -104,8 +104,8 @@ class Supervisor:
     def start(self) -> None:
         began = time.monotonic()
         self._clear_the_way()
-        self.start_database()
         self.start_valkey()
+        self.start_database()
         self.migrate()
         self.load_demo_data()
         self.view.step("Starting the gateway and the four services")
@@ -173,7 +173,8 @@ class Supervisor:
         """The gateway first, so that what it has begun is answered; then the services; then what they store in."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        self.view.step("Stopping")
+        if self.children or self.postgres.process or self.valkey.process:
+            self.view.step("Stopping")
         for names in (["gateway"], SERVICES):
             running = [self.children[name].process for name in names if name in self.children]
             for process in running:

@@ -60,6 +60,7 @@ fmt: setup ## Format Python and protos, and mend what Ruff can mend
 
 protos: setup ## Generate protos/gen from the protos, and the gateway's snapshots from both
 	$(BIN)/python protos/generate.py
+	$(BIN)/python -m gateway.contract --write
 	$(BIN)/python -m gateway.openapi --write
 	$(BIN)/python -m gateway.contract --write
 

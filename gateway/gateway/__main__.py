@@ -8,7 +8,7 @@ import structlog
 
 from chassis import process
 from chassis.events import follow
-from chassis.grpc_client import Channel, open_channel
+from chassis.grpc_client import open_channel
 from chassis.identity import Revocations, TokenVerifier
 from chassis.keys import RemoteKeys, on_gap, revoke
 from chassis.redis import open_redis
@@ -59,7 +59,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
         app = create_app(
             operations=contract.operations,
             openapi=document(contract),
-            peers=Peers({name: Channel(channel) for name, channel in channels.items()}, readiness),
+            peers=Peers(channels, readiness),
             edges=Edges(verifier, limiter),
             allowances=settings.allowances(),
             rules=EdgeRules(

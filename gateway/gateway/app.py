@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import grpc
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from chassis.grpc_client import Channel
+from chassis.grpc_client import UnaryCall
 from gateway.binding import Binder
 from gateway.codec import encoder
 from gateway.errors import EdgeError
@@ -28,7 +29,7 @@ TITLE = "PropMubi"
 class Peers:
     """How the services are reached, by name, and whether they can be."""
 
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, grpc.aio.Channel]
     readiness: Readiness
 
 
@@ -45,9 +46,7 @@ def create_app(
     handlers = [
         Handler(
             operation,
-            rpc=peers.channels[operation.service].unary_unary(
-                operation.rpc, operation.input.SerializeToString, operation.output.FromString
-            ),
+            rpc=_rpc(operation, peers.channels[operation.service]),
             bind=Binder(operation).bind,
             encode=encoder(operation.method.output_type),
             allowance=allowances[operation.rate_limit],
@@ -56,6 +55,15 @@ def create_app(
         for operation in operations
     ]
     return Edge(ContractRoutes(handlers, Pages(openapi, peers.readiness)), rules)
+
+
+def _rpc(operation: Operation, channel: grpc.aio.Channel) -> UnaryCall:
+    multicallable = channel.unary_unary(
+        operation.rpc,
+        request_serializer=operation.input.SerializeToString,
+        response_deserializer=operation.output.FromString,
+    )
+    return UnaryCall(operation.rpc, multicallable, None)
 
 
 class Pages:
@@ -71,7 +79,8 @@ class Pages:
         app.get("/readyz")(_ready(readiness))
         app.get("/openapi.json")(_document(openapi))
         app.get("/docs")(_docs)
-        app.add_exception_handler(HTTPException, _refuse)
+        for kind in (HTTPException, EdgeError, Exception):
+            app.add_exception_handler(kind, _refuse)
         self._paths = {"/healthz", "/readyz", "/openapi.json", "/docs"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,11 +90,22 @@ class Pages:
         await self._app(scope, receive, send)
 
 
+class _Refusal(Response):
+    """An error in our envelope, said from within FastAPI."""
+
+    def __init__(self, error: EdgeError) -> None:
+        super().__init__()
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await scope["exchange"].refuse(self._error)
+
+
 async def _refuse(_request: Request, error: Exception) -> Response:
-    """FastAPI's own 404 and 405, raised on to the edge, which knows the envelope."""
-    assert isinstance(error, HTTPException)
-    headers = tuple((k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items())
-    raise EdgeError(error.status_code, headers=headers)
+    if isinstance(error, HTTPException):  # FastAPI's own 404 and 405.
+        headers = tuple((k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items())
+        return _Refusal(EdgeError(error.status_code, headers=headers))
+    return _Refusal(error if isinstance(error, EdgeError) else EdgeError(500))
 
 
 async def _alive() -> dict[str, str]:

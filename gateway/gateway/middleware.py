@@ -201,7 +201,7 @@ class Edge:
             "duration_ms": round(seconds * 1000, 2),
         }
         if exchange.failure:
-            line["code"] = exchange.failure
+            line["reason"] = exchange.failure
         write("request", **line)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.errors import EdgeError
-from gateway.exchange import ARRIVAL_SECONDS
+from gateway.exchange import ARRIVAL_SECONDS, LINGER_SECONDS
 from gateway.middleware import HEAD_BYTES
 
 
@@ -23,6 +23,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._arrival: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -33,10 +34,12 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         was_in_head = self._in_head
         super().data_received(data)
         if not self._in_head:
-            if self._arrival is not None:
+            if self._arrival is not None and not self._refused:
                 self._disarm()
             return
         # The piece in which a head began may hold the body before it, so only those after it are counted.
@@ -67,8 +70,9 @@ class EdgeProtocol(HttpToolsProtocol):
     def _refuse(self, error: EdgeError) -> None:
         """Answer outside of any request, and hang up."""
         self._in_head = False
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
+        self._disarm()
         correlation_id = str(uuid.uuid4())
         body = error.envelope(correlation_id=correlation_id, path="")
         self.logger.warning("refused a connection: %s %s", error.status, error.code)
@@ -79,7 +83,14 @@ class EdgeProtocol(HttpToolsProtocol):
             + b"content-length: %d\r\n\r\n" % len(body)
             + body
         )
-        self.transport.close()
+        if self.transport.can_write_eof():
+            # What is still on its way is read and thrown away: closing on it would reset the connection,
+            # and the answer with it.
+            self._refused = True
+            self.transport.write_eof()
+            self._arrival = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
 
     def _disarm(self) -> None:
         if self._arrival is not None:

@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from chassis.quota import Quota
 from gateway.errors import EdgeError, Headers, retry_after
 
 TIMEOUT_SECONDS = 0.2
@@ -63,14 +64,6 @@ return out
 """
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """So many calls in any window of so many seconds."""
-
-    calls: int
-    seconds: int
 
 
 @dataclass(frozen=True, slots=True)

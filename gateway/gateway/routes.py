@@ -36,7 +36,7 @@ class Rpc(Protocol):
     """A call to a service; `chassis.grpc_client.UnaryCall` is one."""
 
     async def with_trailers(
-        self, request: Message, *, timeout: float | None = None  # noqa: ASYNC109  Of the RPC.
+        self, request: Message, *, limit: float | None = None
     ) -> tuple[Any, Trailers]: ...
 
 
@@ -85,7 +85,7 @@ class Handler:
         self._versioned = "version" in operation.output.DESCRIPTOR.fields_by_name
         self._empty = operation.output.DESCRIPTOR.full_name == empty_pb2.Empty.DESCRIPTOR.full_name
         self._cache_control = _cache_control(operation, revalidate=self._versioned and self._is_get)
-        self._timeout = READ_SECONDS if operation.read_only else None
+        self._limit_seconds = READ_SECONDS if operation.read_only else None
 
     async def __call__(self, exchange: Exchange, values: Sequence[str]) -> None:
         operation, call = self.operation, exchange.call
@@ -108,7 +108,7 @@ class Handler:
             exchange.header(b"if-match"),
         )
         try:
-            reply, trailers = await self._rpc.with_trailers(request, timeout=self._timeout)
+            reply, trailers = await self._rpc.with_trailers(request, limit=self._limit_seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
         await self._answer(exchange, reply, trailers)

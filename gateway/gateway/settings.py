@@ -1,6 +1,5 @@
 """Settings of the gateway, from the environment."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -8,25 +7,16 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
+from chassis.quota import Quota, QuotaSetting
 from chassis.settings import Settings
-from gateway.rate_limit import Allowance, Quota
+from gateway.rate_limit import Allowance
 from propmubi.options.v1.options_pb2 import RateLimit
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
-_quota = re.compile(r"([0-9]{1,9})/([0-9]{1,4})([smh])").fullmatch
-
-
-def parse_quota(text: object) -> Quota:
-    """`10/15m` is ten in any fifteen minutes."""
-    found = _quota(str(text))
-    if found is None or not int(found[1]) or not int(found[2]):
-        raise ValueError("must be a number of calls per time, such as 600/1m or 10/15m")
-    return Quota(int(found[1]), int(found[2]) * UNITS[found[3]])
 
 
 def parse_origins(text: object) -> tuple[str, ...]:
     """Comma-separated origins, each exactly as a browser sends it."""
-    origins = tuple(origin.strip() for origin in str(text).split(",") if origin.strip())
+    given = text if isinstance(text, tuple) else str(text).split(",")
+    origins = tuple(origin.strip() for origin in given if origin.strip())
     for origin in origins:
         url = urlsplit(origin)
         if url.scheme not in ("http", "https") or f"{url.scheme}://{url.netloc.lower()}" != origin:
@@ -36,7 +26,6 @@ def parse_origins(text: object) -> tuple[str, ...]:
     return origins
 
 
-QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(parse_quota)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)]
 
 

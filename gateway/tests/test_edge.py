@@ -1,0 +1,425 @@
+"""What a client sees: statuses, headers and envelopes of the routes that the contract makes."""
+
+import asyncio
+import re
+import uuid
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from chassis import errors as domain
+from devstack.testing_service import Tokens
+from gateway.tests.conftest import AGENT, Peer, RunGateway, Running, agent, bearer
+from propmubi.agents.v1 import agents_pb2
+
+ID = str(uuid.uuid4())
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+
+
+def utf8(**headers: str) -> httpx.Headers:
+    """Headers beyond ASCII, as some clients send them."""
+    return httpx.Headers(headers, encoding="utf-8")
+
+
+def raising(error: Exception) -> Any:
+    async def reply(_request: Any, _context: Any) -> Any:
+        raise error
+
+    return reply
+
+
+def error_of(response: Any) -> dict[str, Any]:
+    """The envelope's content, once its form is checked."""
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "no-store"
+    body = response.json()
+    assert set(body) == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert set(error) == {"code", "message", "correlation_id", "path", "details"}
+    assert error["correlation_id"] == response.headers["x-correlation-id"]
+    assert error["path"] == response.request.url.path
+    return error
+
+
+async def test_a_read_is_answered_with_its_headers(gateway: Running) -> None:
+    response = await gateway.client.get(f"/v1/agents/{ID}")
+    assert response.status_code == 200
+    assert response.json()["id"] == ID
+    assert response.headers["cache-control"] == "private, no-cache"
+    assert response.headers["vary"] == "Authorization, Origin"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert re.fullmatch(r'"7-[0-9a-f]{8}"', response.headers["etag"])
+    assert response.headers["ratelimit-policy"] == '"read";q=600;w=60'
+    assert re.fullmatch(r'"read";r=599;t=\d+', response.headers["ratelimit"])
+    assert "server" not in response.headers
+
+
+async def test_head_is_a_get_without_its_body(gateway: Running) -> None:
+    got, head = (
+        await gateway.client.get(f"/v1/agents/{ID}"),
+        await gateway.client.head(f"/v1/agents/{ID}"),
+    )
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["etag"] == got.headers["etag"]
+    assert head.headers["content-length"] == got.headers["content-length"]
+
+
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', '"a",W/{} ,"b"', "*"])
+async def test_an_unchanged_thing_is_304(gateway: Running, form: str) -> None:
+    tag = (await gateway.client.get(f"/v1/agents/{ID}")).headers["etag"]
+    again = await gateway.client.get(
+        f"/v1/agents/{ID}", headers={"if-none-match": form.format(tag)}
+    )
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again.headers["etag"] == tag
+    assert "content-type" not in again.headers
+
+
+async def test_a_changed_thing_is_200(gateway: Running) -> None:
+    tag = (await gateway.client.get(f"/v1/agents/{ID}")).headers["etag"]
+    other = await gateway.client.get(f"/v1/agents/{uuid.uuid4()}", headers={"if-none-match": tag})
+    assert other.status_code == 200
+
+
+async def test_a_creation_is_201_with_its_address(gateway: Running, tokens: Tokens) -> None:
+    response = await gateway.client.post("/v1/agents", json=AGENT, headers=bearer(tokens.person()))
+    assert response.status_code == 201
+    assert response.headers["location"] == "/v1/agents/created"
+    assert response.headers["cache-control"] == "no-store"
+    assert "idempotency-replayed" not in response.headers
+
+
+async def test_a_repeated_creation_says_so(gateway: Running, peer: Peer, tokens: Tokens) -> None:
+    async def reply(request: Any, context: Any) -> Any:
+        context.set_trailing_metadata(
+            (("propmubi-existing", "true"), ("idempotency-replayed", "true"))
+        )
+        return agent("created")
+
+    peer.replies["CreateAgent"] = reply
+    response = await gateway.client.post(
+        "/v1/agents",
+        json=AGENT,
+        headers={**bearer(tokens.person()), "idempotency-key": "k-1"},
+    )
+    assert response.status_code == 200
+    assert "location" not in response.headers
+    assert response.headers["idempotency-replayed"] == "true"
+    assert peer.metadata["idempotency-key"] == "k-1"
+
+
+async def test_accepted_and_empty_answers(gateway: Running, tokens: Tokens) -> None:
+    accepted = await gateway.client.post("/v1/auth/otp", json={"phone": "+919876543210"})
+    assert accepted.status_code == 202
+    done = await gateway.client.post("/v1/auth/logout", headers=bearer(tokens.person()))
+    assert (done.status_code, done.content) == (204, b"")
+    assert "content-type" not in done.headers
+
+
+async def test_a_declared_cache_policy_is_told(gateway: Running) -> None:
+    response = await gateway.client.get("/.well-known/jwks.json")
+    assert response.headers["cache-control"] == "public, max-age=300"
+
+
+async def test_what_travels_to_the_service(gateway: Running, peer: Peer, tokens: Tokens) -> None:
+    token = tokens.person()
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await gateway.client.get(
+        f"/v1/agents/{ID}",
+        headers=utf8(
+            **bearer(token),
+            **{
+                "x-correlation-id": "request-4711",
+                "traceparent": parent,
+                "baggage": "a=b",
+                "user-agent": "Mozilla/5.0 \u2603",
+                "grpc-timeout": "1m",
+                "x-client-address": "6.6.6.6",
+                "idempotency-key": "only on POST",
+            },
+        ),
+    )
+    assert peer.metadata["authorization"] == f"Bearer {token}"
+    assert peer.metadata["x-correlation-id"] == "request-4711"
+    assert peer.metadata["x-client-address"] == "127.0.0.1"
+    assert peer.metadata["x-client-user-agent"].startswith("Mozilla/5.0 ")
+    assert peer.metadata["traceparent"].split("-")[1] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert {"baggage", "idempotency-key"}.isdisjoint(peer.metadata)
+    assert 9 < peer.remaining < 10.5
+
+
+@pytest.mark.parametrize("sampled", [0, 1])
+async def test_the_edge_draws_what_is_sampled(
+    run_gateway: RunGateway, peer: Peer, monkeypatch: pytest.MonkeyPatch, sampled: int
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(sampled)))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("gateway.middleware.tracer", provider.get_tracer("test"))
+    async with run_gateway(trace_sample_ratio=sampled) as gateway:
+        exporter.clear()
+        for flag in ("00", "01"):
+            parent = f"00-{'0' * 31}1-00f067aa0ba902b7-{flag}"
+            await gateway.client.get(f"/v1/agents/{ID}", headers={"traceparent": parent})
+            _, trace_id, _, flags = peer.metadata["traceparent"].split("-")
+            assert trace_id == f"{'0' * 31}1"
+            assert flags == f"0{sampled}"
+        spans = exporter.get_finished_spans()
+        assert [span.name for span in spans] == ["GET /v1/agents/{agent_id}"] * 2 * sampled
+        for span in spans:
+            assert span.attributes is not None
+            assert span.attributes["http.response.status_code"] == 200
+
+
+@pytest.mark.parametrize(
+    "parent", ["nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", "", "ff-1-1-1"]
+)
+async def test_a_broken_trace_is_started_anew(gateway: Running, peer: Peer, parent: str) -> None:
+    assert (
+        await gateway.client.get(f"/v1/agents/{ID}", headers={"traceparent": parent})
+    ).status_code == 200
+    assert "0" * 32 not in peer.metadata.get("traceparent", "")
+
+
+@pytest.mark.parametrize("given", ["short", "x" * 65, "with space", "semi;colon", "ünïcödé-id", ""])
+async def test_a_bad_correlation_id_is_replaced(gateway: Running, peer: Peer, given: str) -> None:
+    response = await gateway.client.get(
+        f"/v1/agents/{ID}", headers=utf8(**{"x-correlation-id": given})
+    )
+    assert UUID(response.headers["x-correlation-id"])
+    assert peer.metadata["x-correlation-id"] == response.headers["x-correlation-id"]
+
+
+async def test_one_correlation_id_ties_answer_error_and_call(gateway: Running, peer: Peer) -> None:
+    peer.replies["GetAgent"] = raising(domain.NotFound("There is no such agent."))
+    response = await gateway.client.get(
+        f"/v1/agents/{ID}", headers={"x-correlation-id": "request-4711"}
+    )
+    assert response.status_code == 404
+    assert error_of(response)["correlation_id"] == "request-4711"
+    assert peer.metadata["x-correlation-id"] == "request-4711"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/agents/",
+        "/v1//agents",
+        "//v1/agents",
+        "/v2/agents",
+        "/metrics",
+        "/openapi.json/",
+    ],
+)
+async def test_unknown_paths_are_404(gateway: Running, path: str) -> None:
+    # Built by hand: a client would tidy the path.
+    answer = await gateway.raw(
+        f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+    )
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b'"code":"RESOURCE_NOT_FOUND"' in answer
+    assert f'"path":"{path}"'.encode() in answer
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/agents", "GET, HEAD, POST"),
+        ("PUT", f"/v1/agents/{ID}", "GET, HEAD, PATCH"),
+        ("GET", "/v1/auth/otp", "POST"),
+        ("OPTIONS", "/v1/auth/otp", "POST"),
+        ("POST", "/healthz", "GET"),
+    ],
+)
+async def test_the_wrong_method_is_405(
+    gateway: Running, method: str, path: str, allowed: str
+) -> None:
+    response = await gateway.client.request(method, path)
+    assert response.status_code == 405
+    assert response.headers["allow"] == allowed
+    assert error_of(response)["code"] == "METHOD_NOT_ALLOWED"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b"{", 422, None),
+        (b"[]", 422, None),
+        (b"\xff\xfe", 422, None),
+        (b'{"phone": 5}', 422, "phone"),
+        (b"{}", 422, "phone"),
+        (b'{"phone": "nonsense"}', 422, "phone"),
+        (b'{"phone": "+919876543210", "more": 1}', 422, "more"),
+        (b'{"phone": "' + b"9" * 500_000 + b'"}', 422, "phone"),
+    ],
+)
+async def test_a_bad_body_is_422_and_reaches_nobody(
+    gateway: Running, peer: Peer, body: bytes, status: int, field: str | None
+) -> None:
+    response = await gateway.client.post(
+        "/v1/auth/otp", content=body, headers={"content-type": "application/json"}
+    )
+    assert response.status_code == status
+    error = error_of(response)
+    assert error["code"] == "VALIDATION_ERROR"
+    if field is not None:
+        assert [detail["field"] for detail in error["details"]] == [field]
+    assert peer.calls == 0
+
+
+async def test_another_content_type_is_415(gateway: Running) -> None:
+    response = await gateway.client.post("/v1/auth/otp", data={"phone": "+919876543210"})
+    assert response.status_code == 415
+    assert error_of(response)["code"] == "UNSUPPORTED_MEDIA_TYPE"
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "two words", "\u043a\u043b\u044e\u0447"])
+async def test_a_bad_idempotency_key_is_422(gateway: Running, tokens: Tokens, key: str) -> None:
+    response = await gateway.client.post(
+        "/v1/agents",
+        json=AGENT,
+        headers=utf8(**bearer(tokens.person()), **{"idempotency-key": key}),
+    )
+    assert response.status_code == 422
+    assert error_of(response)["details"][0]["field"] == "Idempotency-Key"
+
+
+async def test_if_match_reaches_the_service(gateway: Running, peer: Peer, tokens: Tokens) -> None:
+    seen: list[int] = []
+
+    async def stale(request: agents_pb2.UpdateAgentRequest, _context: Any) -> Any:
+        seen.append(request.expected_version)
+        raise domain.StaleVersion
+
+    peer.replies["UpdateAgent"] = stale
+    response = await gateway.client.patch(
+        f"/v1/agents/{ID}",
+        json={"bio": "x"},
+        headers={**bearer(tokens.person()), "if-match": '"6-0badcafe"'},
+    )
+    assert response.status_code == 412
+    assert error_of(response)["code"] == "STALE_VERSION"
+    assert seen == [6]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (domain.InvalidArgument(domain.Violation("bio", "is rude")), 422, "VALIDATION_ERROR"),
+        (domain.Unauthenticated("Who?", reason="OTP_INVALID"), 401, "OTP_INVALID"),
+        (domain.PermissionDenied("Not you."), 403, "FORBIDDEN"),
+        (domain.Conflict("Held.", reason="UNIT_NOT_AVAILABLE"), 409, "UNIT_NOT_AVAILABLE"),
+        (domain.AlreadyExists("Twice."), 409, "ALREADY_EXISTS"),
+        (domain.RateLimited("Slowly.", retry_after=7), 429, "RATE_LIMITED"),
+        (domain.Unavailable("Later."), 503, "SERVICE_UNAVAILABLE"),
+        (RuntimeError("secret words"), 500, "INTERNAL"),
+    ],
+)
+async def test_what_a_service_answers_is_told(
+    gateway: Running, peer: Peer, tokens: Tokens, error: Exception, status: int, code: str
+) -> None:
+    peer.replies["CreateAgent"] = raising(error)
+    response = await gateway.client.post("/v1/agents", json=AGENT, headers=bearer(tokens.person()))
+    assert response.status_code == status
+    told = error_of(response)
+    assert told["code"] == code
+    assert "secret" not in response.text
+    if isinstance(error, domain.InvalidArgument):
+        assert told["details"] == [{"field": "bio", "message": "is rude"}]
+    if status == 401:
+        assert response.headers["www-authenticate"].startswith("Bearer ")
+    if status == 429:
+        assert response.headers["retry-after"] == "7"
+    if status == 503:
+        assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (grpc.StatusCode.UNKNOWN, 502),
+        (grpc.StatusCode.UNIMPLEMENTED, 501),
+        (grpc.StatusCode.CANCELLED, 499),
+        (grpc.StatusCode.DATA_LOSS, 500),
+    ],
+)
+async def test_faults_of_a_service_say_nothing(
+    gateway: Running, peer: Peer, code: grpc.StatusCode, status: int
+) -> None:
+    async def abort(_request: Any, context: Any) -> Any:
+        await context.abort(code, "secret words")
+
+    peer.replies["GetAgent"] = abort
+    response = await gateway.client.get(f"/v1/agents/{ID}")
+    assert response.status_code == status
+    assert "secret" not in response.text
+    error_of(response)
+
+
+async def test_a_slow_service_is_504(
+    gateway: Running, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_request: Any, _context: Any) -> Any:
+        await asyncio.sleep(30)
+
+    peer.replies["GetAgent"] = slow
+    monkeypatch.setattr("gateway.middleware.ANSWER_SECONDS", 0.9)
+    response = await gateway.client.get(f"/v1/agents/{ID}")
+    assert response.status_code == 504
+    assert error_of(response)["code"] == "DEADLINE_EXCEEDED"
+
+
+async def test_an_answer_that_hangs_in_the_gateway_is_504(
+    gateway: Running, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_request: Any, _context: Any) -> Any:
+        await asyncio.sleep(30)
+
+    peer.replies["GetAgent"] = slow
+    monkeypatch.setattr("gateway.middleware.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.middleware.RESERVE_SECONDS", -30)
+    response = await gateway.client.get(f"/v1/agents/{ID}")
+    assert response.status_code == 504
+
+
+async def test_a_fault_of_the_gateway_is_500_and_logged(
+    gateway: Running, peer: Peer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gateway.routes._matches", lambda *_: 1 / 0)
+    response = await gateway.client.get(
+        f"/v1/agents/{ID}", headers={"x-correlation-id": "request-4711"}
+    )
+    assert response.status_code == 500
+    assert error_of(response)["code"] == "INTERNAL"
+
+
+async def test_a_service_that_is_away_is_503(run_gateway: RunGateway, peer: Peer) -> None:
+    async with run_gateway() as gateway:
+        peer.replies["GetAgent"] = raising(domain.Unavailable("Gone."))
+        response = await gateway.client.get(f"/v1/agents/{ID}")
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+
+
+async def test_pages_of_the_gateway(gateway: Running) -> None:
+    assert (await gateway.client.get("/healthz")).json() == {"status": "alive"}
+    assert (await gateway.client.get("/readyz")).json() == {"status": "ready"}
+    document = await gateway.client.get("/openapi.json")
+    assert document.json()["openapi"].startswith("3.1")
+    again = await gateway.client.get(
+        "/openapi.json", headers={"if-none-match": document.headers["etag"]}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+    docs = await gateway.client.get("/docs")
+    assert "/openapi.json" in docs.text
+    assert docs.headers["x-correlation-id"]

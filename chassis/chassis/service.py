@@ -41,6 +41,7 @@ class Service:
     redis: Redis
     server: Server
     auth: grpc.aio.Channel
+    keys: Keys
     revocations: Revocations
     works: list[Awaitable[None]] = field(default_factory=list)
     keys_loaded: asyncio.Event | None = None
@@ -102,17 +103,16 @@ async def open_service(
         auth = open_channel(settings.auth_target, settings, [auth_pb2.DESCRIPTOR])
         stack.push_async_callback(auth.close)
         revocations = Revocations()
-        remote = RemoteKeys(auth) if keys is None else None
-        source: Keys = remote if remote is not None else keys(database)  # type: ignore[misc]  # One of the two.
+        source = RemoteKeys(auth) if keys is None else keys(database)
         verifier = TokenVerifier(
             source, revocations, issuer=settings.token_issuer, audience=settings.token_audience
         )
         service = Service(
-            name, settings, database, redis, Server(settings, verifier), auth, revocations
+            name, settings, database, redis, Server(settings, verifier), auth, source, revocations
         )
-        if remote is not None:
-            service.works.append(remote.run())
-            service.keys_loaded = remote.loaded
+        if isinstance(source, RemoteKeys):
+            service.works.append(source.run())
+            service.keys_loaded = source.loaded
         yield service
 
 

@@ -108,7 +108,9 @@ class _Watched:
         finally:
             metrics.SMS.labels(self._name, outcome).inc()
             if outcome != "sent":
-                log.warning("sms not sent", provider=self._name, outcome=outcome, last_digits=to[-4:])
+                log.warning(
+                    "sms not sent", provider=self._name, outcome=outcome, last_digits=to[-4:]
+                )
 
 
 class _File:

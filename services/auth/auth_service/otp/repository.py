@@ -1,0 +1,80 @@
+"""The SQL of one-time passwords."""
+
+import uuid
+from datetime import timedelta
+
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
+
+from auth_service.otp.domain import LIFETIME, MAX_ATTEMPTS, ChallengeStatus
+from auth_service.otp.models import otp_challenges
+from chassis.database import Transaction
+
+# How long a challenge that is over is kept, to answer questions about it.
+KEPT = timedelta(days=1)
+
+_TRY = (
+    update(otp_challenges)
+    .where(
+        otp_challenges.c.id == bindparam("challenge_id"),
+        otp_challenges.c.status == ChallengeStatus.ISSUED,
+        otp_challenges.c.attempts < MAX_ATTEMPTS,
+        otp_challenges.c.expires_at > func.clock_timestamp(),
+    )
+    .values(
+        attempts=otp_challenges.c.attempts + 1,
+        status=case(
+            (otp_challenges.c.code_hash == bindparam("given"), ChallengeStatus.VERIFIED),
+            (otp_challenges.c.attempts + 1 >= MAX_ATTEMPTS, ChallengeStatus.LOCKED),
+            else_=ChallengeStatus.ISSUED,
+        ),
+    )
+    .returning(otp_challenges.c.status)
+)
+
+
+class OtpRepository:
+    """One-time passwords in Postgres."""
+
+    async def replace(
+        self, tx: Transaction, challenge_id: uuid.UUID, phone: str, purpose: str, code_hash: bytes
+    ) -> None:
+        """Make the challenge the only live one of `phone`."""
+        await tx.execute(
+            update(otp_challenges)
+            .where(
+                otp_challenges.c.phone == phone,
+                otp_challenges.c.purpose == purpose,
+                otp_challenges.c.status == ChallengeStatus.ISSUED,
+            )
+            .values(status=ChallengeStatus.EXPIRED)
+        )
+        await tx.execute(
+            insert(otp_challenges).values(
+                id=challenge_id,
+                phone=phone,
+                purpose=purpose,
+                code_hash=code_hash,
+                status=ChallengeStatus.ISSUED,
+                expires_at=func.now() + LIFETIME,
+            )
+        )
+
+    async def phone_of(self, tx: Transaction, challenge_id: uuid.UUID, purpose: str) -> str | None:
+        """The phone that the challenge was sent to, if there is such a challenge."""
+        found = await tx.execute(
+            select(otp_challenges.c.phone).where(
+                otp_challenges.c.id == challenge_id, otp_challenges.c.purpose == purpose
+            )
+        )
+        return found.scalar()
+
+    async def try_code(self, tx: Transaction, challenge_id: uuid.UUID, code_hash: bytes) -> bool:
+        """Count a try and compare, in one statement: of any number at once, five are compared and one can succeed."""
+        tried = await tx.execute(_TRY, {"challenge_id": challenge_id, "given": code_hash})
+        return tried.scalar() == ChallengeStatus.VERIFIED
+
+    async def sweep(self, tx: Transaction) -> None:
+        """Forget challenges that were over long ago."""
+        await tx.execute(
+            delete(otp_challenges).where(otp_challenges.c.created_at < func.now() - KEPT)
+        )

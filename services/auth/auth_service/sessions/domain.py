@@ -1,0 +1,75 @@
+"""Sessions and the refresh tokens that keep them alive."""
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from auth_service.users.domain import User
+from chassis.errors import Unauthenticated
+
+# A session ends when it was not refreshed for IDLE, and after ABSOLUTE whatever happens.
+IDLE = timedelta(days=14)
+ABSOLUTE = timedelta(days=30)
+# A client that lost the answer may repeat a refresh for so long.
+GRACE = timedelta(seconds=10)
+
+LONGEST_USER_AGENT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A person in her session. `issued_at`, in seconds, is from before her roles were read: tokens carry it, so that
+    one on roles that were just lost is never newer than their loss.
+    """
+
+    user: User
+    session_id: uuid.UUID
+    refresh_token: str
+    issued_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsedToken:
+    """A refresh token that can't be used now, and why."""
+
+    session_id: uuid.UUID
+    user_id: uuid.UUID
+    session_is_live: bool
+    is_expired: bool
+    used_at: datetime | None
+    used_by: str | None
+    # When it was looked at, by the same clock as the other times.
+    now: datetime
+
+    def may_be_repeated_by(self, user_agent: str) -> bool:
+        """Whether the same client may just have lost the answer."""
+        return (
+            self.used_at is not None
+            and self.now - self.used_at <= GRACE
+            and self.used_by == user_agent
+        )
+
+
+def new_token() -> str:
+    """256 bits from the system's random source."""
+    return secrets.token_urlsafe(32)
+
+
+def successor(key: bytes, token: str) -> str:
+    """What follows `token`: the same however often it is asked, and known to nobody without the key."""
+    return urlsafe_b64encode(hmac.digest(key, token.encode(), "sha256")).rstrip(b"=").decode()
+
+
+def hashed(token: str) -> bytes:
+    """What is kept of a token: 256 random bits need no salt."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def refused() -> Unauthenticated:
+    return Unauthenticated(
+        "The refresh token is not valid: sign in again.", reason="REFRESH_TOKEN_INVALID"
+    )

@@ -1,0 +1,69 @@
+"""The settings of the auth service."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
+
+from chassis import phones
+from chassis.errors import InvalidArgument
+from chassis.quota import Quota, QuotaSetting
+from chassis.settings import Secret
+from chassis.sms import SmsSettings
+
+
+def parse_phones(text: object) -> frozenset[str]:
+    """Comma-separated phones, each in E.164 form."""
+    if isinstance(text, frozenset):
+        return text
+    try:
+        return frozenset(phones.normalise(phone) for phone in str(text).split(",") if phone.strip())
+    except InvalidArgument as error:
+        raise ValueError("must be phones separated by commas, such as +919876543210") from error
+
+
+def parse_countries(text: object) -> frozenset[str]:
+    """Comma-separated countries, two letters each."""
+    if isinstance(text, frozenset):
+        return text
+    countries = frozenset(country.strip().upper() for country in str(text).split(","))
+    if any(len(country) != 2 or not country.isalpha() for country in countries):
+        raise ValueError("must be countries of two letters separated by commas, such as IN,AE")
+    return countries
+
+
+def parse_service_secrets(value: object) -> object:
+    """`agents=…,crm=…`: each service's secret by its name."""
+    if isinstance(value, dict):
+        return value
+    pairs = [pair.partition("=") for pair in str(value).split(",") if pair.strip()]
+    if not all(name.strip() and separator for name, separator, _ in pairs):
+        raise ValueError("must be pairs separated by commas, such as agents=…,crm=…")
+    return {name.strip(): secret.strip() for name, _, secret in pairs}
+
+
+Phones = Annotated[frozenset[str], NoDecode, BeforeValidator(parse_phones)]
+Countries = Annotated[frozenset[str], NoDecode, BeforeValidator(parse_countries)]
+ServiceSecrets = Annotated[dict[str, Secret], NoDecode, BeforeValidator(parse_service_secrets)]
+
+
+class AuthSettings(SmsSettings):
+    """Read from the environment; see .env.example."""
+
+    service_id: str = "auth"
+    grpc_port: int = 50051
+    metrics_port: int = 9101
+    # What one-time passwords and refresh tokens are hashed with, and what signing keys are encrypted with at rest.
+    otp_pepper: Secret
+    refresh_key: Secret
+    key_encryption_key: Secret
+    service_secrets: ServiceSecrets
+    # Whoever signs in with one of these phones is an administrator.
+    admin_phones: Phones = frozenset()
+    # The countries that one-time passwords are sent to.
+    otp_countries: Countries = frozenset({"IN"})
+    otp_send_limit_per_phone: QuotaSetting = Quota(3, 600)
+    # Failures to sign in, per phone.
+    auth_limit_per_identifier: QuotaSetting = Quota(10, 900)
+    # Refreshes, per session.
+    refresh_limit: QuotaSetting = Quota(60, 900)

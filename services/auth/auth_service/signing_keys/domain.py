@@ -1,0 +1,117 @@
+"""Signing keys: published a day before they sign, signing for thirty, kept until the last token is dead."""
+
+import base64
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+)
+
+ALGORITHM = "ES256"
+PUBLISHED_AHEAD = timedelta(hours=24)
+SIGNS_FOR = timedelta(days=30)
+# An access token's ten minutes and the verifiers' leeway, twice over.
+KEPT_AFTER = timedelta(minutes=30)
+
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key pair, its private half encrypted."""
+
+    kid: str
+    public_key: EllipticCurvePublicKey
+    private_key: bytes
+    not_before: datetime
+    retires_at: datetime
+
+    def signs_at(self, now: datetime) -> bool:
+        return self.not_before <= now < self.retires_at
+
+
+class Cipher:
+    """Encrypts private keys at rest, with a key derived from the secret of the settings."""
+
+    def __init__(self, secret: str) -> None:
+        derive = HKDF(SHA256(), length=32, salt=None, info=b"propmubi auth signing keys")
+        self._aead = AESGCM(derive.derive(secret.encode()))
+
+    def encrypt(self, kid: str, key: EllipticCurvePrivateKey) -> bytes:
+        """`key`, bound to its kid so that rows can't be exchanged."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        clear = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return nonce + self._aead.encrypt(nonce, clear, kid.encode())
+
+    def decrypt(self, kid: str, encrypted: bytes) -> EllipticCurvePrivateKey:
+        """The reverse; raises WrongSecret."""
+        nonce, body = encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:]
+        try:
+            clear = self._aead.decrypt(nonce, body, kid.encode())
+        except InvalidTag as error:
+            raise WrongSecret from error
+        key = load_der_private_key(clear, password=None)
+        assert isinstance(key, EllipticCurvePrivateKey)
+        return key
+
+
+class WrongSecret(Exception):
+    """The signing keys in the database were encrypted with another secret."""
+
+    def __init__(self) -> None:
+        super().__init__("KEY_ENCRYPTION_KEY: does not open the signing keys in the database")
+
+
+def new_key(cipher: Cipher, not_before: datetime) -> SigningKey:
+    """A new key that signs from `not_before` on."""
+    kid = secrets.token_urlsafe(12)
+    private = generate_private_key(SECP256R1())
+    encrypted = cipher.encrypt(kid, private)
+    return SigningKey(kid, private.public_key(), encrypted, not_before, not_before + SIGNS_FOR)
+
+
+def due(keys: Sequence[SigningKey], now: datetime) -> datetime | None:
+    """When a key that is missing should begin to sign: at once when none does, next when the last is about to retire."""
+    if not any(key.signs_at(now) for key in keys):
+        return now
+    last = max(key.retires_at for key in keys)
+    return last if last - now <= PUBLISHED_AHEAD else None
+
+
+def signing(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
+    """The key to sign with: the newest that has begun."""
+    begun = [key for key in keys if key.signs_at(now)]
+    return max(begun, key=lambda key: key.not_before, default=None)
+
+
+def to_der(key: EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def from_der(der: bytes) -> EllipticCurvePublicKey:
+    key = load_der_public_key(der)
+    assert isinstance(key, EllipticCurvePublicKey)
+    return key
+
+
+def coordinate(number: int) -> str:
+    """A coordinate of a point on P-256 as RFC 7518 wants it."""
+    return base64.urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()

@@ -1,0 +1,101 @@
+"""The SQL of users."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from auth_service.users.domain import BUYER, User, UserStatus
+from auth_service.users.models import role_grants, users
+from chassis.database import Database, Transaction
+from chassis.errors import NotFound, StaleVersion
+from chassis.ids import new_id
+
+_GET = select(users).where(users.c.id == bindparam("id"))
+_GRANTED = (
+    select(users.c.id, users.c.phone)
+    .join(role_grants)
+    .where(
+        role_grants.c.role == bindparam("role"), role_grants.c.granted_by == bindparam("granted_by")
+    )
+)
+
+
+class UserRepository:
+    """Users in Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, user_id: uuid.UUID) -> User:
+        """The user; raises NotFound."""
+        row = await self._database.fetch_one(_GET, {"id": user_id})
+        if row is None:
+            raise _not_found()
+        return user_of(row)
+
+    async def granted(self, role: str, granted_by: str) -> list[tuple[uuid.UUID, str]]:
+        """Id and phone of everybody who has `role` from `granted_by`."""
+        rows = await self._database.fetch(_GRANTED, {"role": role, "granted_by": granted_by})
+        return [(row["id"], row["phone"]) for row in rows]
+
+    async def locked(self, tx: Transaction, user_id: uuid.UUID) -> User:
+        """The user, locked until the transaction ends; raises NotFound."""
+        found = await tx.execute(select(users).where(users.c.id == user_id).with_for_update())
+        row = found.mappings().first()
+        if row is None:
+            raise _not_found()
+        return user_of(row)
+
+    async def of_phone(self, tx: Transaction, phone: str) -> tuple[User, bool]:
+        """The user with `phone`, made if there is none, locked until the transaction ends; and whether she is new."""
+        added = await tx.execute(
+            upsert(users)
+            .values(id=new_id(), phone=phone, roles=[BUYER], status=UserStatus.PENDING)
+            .on_conflict_do_nothing(index_elements=[users.c.phone])
+            .returning(users)
+        )
+        new = added.mappings().first()
+        if new is not None:
+            return user_of(new), True
+        found = await tx.execute(select(users).where(users.c.phone == phone).with_for_update())
+        return user_of(found.mappings().one()), False
+
+    async def change(self, tx: Transaction, user: User, changes: Mapping[str, Any]) -> User:
+        """Write `changes` to `user`; raises StaleVersion when she changed since she was read."""
+        changed = await tx.execute(
+            update(users)
+            .where(users.c.id == user.id, users.c.version == user.version)
+            .values(**changes, version=users.c.version + 1, updated_at=func.now())
+            .returning(users)
+        )
+        row = changed.mappings().first()
+        if row is None:
+            raise StaleVersion
+        return user_of(row)
+
+    async def add_grant(
+        self, tx: Transaction, user_id: uuid.UUID, role: str, granted_by: str
+    ) -> None:
+        await tx.execute(
+            insert(role_grants).values(user_id=user_id, role=role, granted_by=granted_by)
+        )
+
+    async def remove_grant(self, tx: Transaction, user_id: uuid.UUID, role: str) -> None:
+        await tx.execute(
+            delete(role_grants).where(role_grants.c.user_id == user_id, role_grants.c.role == role)
+        )
+
+
+def user_of(row: Any) -> User:
+    """The user in a row, SQLAlchemy's mapping or asyncpg's record, that has every column of `users` by its name."""
+    values = {column.name: row[column.name] for column in users.c}
+    values["roles"] = tuple(values["roles"])
+    values["status"] = UserStatus(values["status"])
+    return User(**values)
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such user.")

@@ -1,0 +1,108 @@
+"""What can be done with users, and by whom."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from auth_service import audit
+from auth_service.users.domain import ADMIN, User, UserStatus, check_may_sign_in
+from auth_service.users.repository import UserRepository
+from chassis.database import Transaction
+from chassis.errors import InvalidArgument, StaleVersion, Violation
+from chassis.identity import Principal
+from propmubi.auth.v1.events_pb2 import RoleGranted, RoleRevoked, UserRegistered
+
+# Who made somebody an administrator whose phone the settings name.
+BY_SETTINGS = "settings:ADMIN_PHONES"
+
+
+class UserService:
+    """The use cases of users. Each takes the transaction that its caller opened."""
+
+    def __init__(self, users: UserRepository, admin_phones: frozenset[str]) -> None:
+        self._users = users
+        self._admin_phones = admin_phones
+
+    async def me(self, caller: Principal) -> User:
+        return await self._users.get(caller.user_id)
+
+    async def update(
+        self,
+        tx: Transaction,
+        caller: Principal,
+        changes: Mapping[str, Any],
+        expected_version: int | None,
+    ) -> User:
+        """Change the caller's own account."""
+        user = await self._users.locked(tx, caller.user_id)
+        if expected_version is not None and expected_version != user.version:
+            raise StaleVersion
+        wanted = {field: value.strip() if value else None for field, value in changes.items()}
+        if wanted.get("full_name") == "":
+            raise InvalidArgument(Violation("full_name", "must not be blank"))
+        user = await self._users.change(tx, user, wanted)
+        await audit.record(
+            tx, "user.updated", actor=caller.subject, user_id=user.id, fields=sorted(wanted)
+        )
+        return user
+
+    async def sign_in(self, tx: Transaction, phone: str) -> User:
+        """The active user who proved that `phone` is hers, made if she is new.
+
+        Raises PermissionDenied with the reason ACCOUNT_SUSPENDED.
+        """
+        user, is_new = await self._users.of_phone(tx, phone)
+        check_may_sign_in(user)
+        if is_new:
+            await audit.record(tx, "user.registered", actor=str(user.id), user_id=user.id)
+            tx.publish(UserRegistered(user_id=str(user.id)), user.id)
+        if user.status is UserStatus.PENDING:
+            user = await self._users.change(tx, user, {"status": UserStatus.ACTIVE})
+        if phone in self._admin_phones:
+            user = await self._grant(tx, user, ADMIN, BY_SETTINGS)
+        return user
+
+    async def grant(
+        self, tx: Transaction, user_id: uuid.UUID, role: str, by: str, **ids: uuid.UUID | None
+    ) -> None:
+        """Give `role`, and set the ids it comes with."""
+        await self._grant(tx, await self._users.locked(tx, user_id), role, by, **ids)
+
+    async def revoke(
+        self, tx: Transaction, user_id: uuid.UUID, role: str, by: str, **ids: None
+    ) -> None:
+        """Take `role` and its ids away; tokens issued until now are refused from now on, everywhere."""
+        user = await self._users.locked(tx, user_id)
+        if role not in user.roles:
+            return
+        # Read under the lock: whoever was issued a token on the old roles held it before us.
+        now = datetime.now(UTC)
+        roles = [held for held in user.roles if held != role]
+        await self._users.change(tx, user, {"roles": roles, "tokens_refused_until": now, **ids})
+        await self._users.remove_grant(tx, user.id, role)
+        await audit.record(tx, "role.revoked", actor=by, user_id=user.id, role=role)
+        until = Timestamp()
+        until.FromDatetime(now)
+        tx.publish(
+            RoleRevoked(user_id=str(user.id), role=role, tokens_issued_before=until), user.id
+        )
+
+    async def former_admins(self) -> list[uuid.UUID]:
+        """Those who are administrators by a phone that the settings don't name any more."""
+        admins = await self._users.granted(ADMIN, BY_SETTINGS)
+        return [user_id for user_id, phone in admins if phone not in self._admin_phones]
+
+    async def _grant(
+        self, tx: Transaction, user: User, role: str, by: str, **ids: uuid.UUID | None
+    ) -> User:
+        if role in user.roles:
+            changed = {name: value for name, value in ids.items() if getattr(user, name) != value}
+            return await self._users.change(tx, user, changed) if changed else user
+        user = await self._users.change(tx, user, {"roles": [*user.roles, role], **ids})
+        await self._users.add_grant(tx, user.id, role, by)
+        await audit.record(tx, "role.granted", actor=by, user_id=user.id, role=role)
+        tx.publish(RoleGranted(user_id=str(user.id), role=role), user.id)
+        return user

@@ -1,0 +1,49 @@
+"""UserService on the wire: messages in, use cases, messages out."""
+
+from typing import Any
+
+from auth_service.users.domain import User
+from auth_service.users.service import UserService
+from chassis.context import principal
+from chassis.database import Database
+from chassis.protobuf import fill, masked
+from propmubi.auth.v1 import auth_pb2 as pb
+from propmubi.auth.v1 import auth_pb2_grpc
+
+
+class UserServicer(auth_pb2_grpc.UserServiceServicer):
+    """Serves propmubi.auth.v1.UserService."""
+
+    def __init__(self, database: Database, users: UserService) -> None:
+        self._database = database
+        self._users = users
+
+    async def GetMe(self, request: pb.GetMeRequest, context: Any) -> pb.User:
+        return to_proto(await self._users.me(principal()))
+
+    async def UpdateMe(self, request: pb.UpdateMeRequest, context: Any) -> pb.User:
+        version = request.expected_version if request.HasField("expected_version") else None
+        changes = masked(request.user, request.update_mask)
+        async with self._database.transaction() as tx:
+            return tx.reply(to_proto(await self._users.update(tx, principal(), changes, version)))
+
+
+def to_proto(user: User) -> pb.User:
+    message = pb.User()
+    fill(
+        message,
+        user,
+        "id",
+        "phone",
+        "email",
+        "full_name",
+        "roles",
+        "agent_id",
+        "office_id",
+        "builder_id",
+        "status",
+        "version",
+        "created_at",
+        "updated_at",
+    )
+    return message

@@ -16,7 +16,6 @@ DEVELOPMENT = {
     "ADMIN_PHONES": "+919999900001",
     "SMS_PROVIDER": "file",
     "TRACE_SAMPLE_RATIO": "1",
-    "CORS_ORIGINS": "http://localhost:3000,http://localhost:5173",
     "GATEWAY_HOST": "127.0.0.1",
     "GRPC_HOST": "127.0.0.1",
     # One person at one address is everybody here.

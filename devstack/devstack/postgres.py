@@ -64,8 +64,7 @@ class Postgres:
         """Start on the data of the last run, which is recovered if that ended in a crash, or on fresh data."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         account = unprivileged()
-        if account and self.home.stat().st_uid == 0:
-            os.chown(self.home, int(str(account["user"])), int(str(account["group"])))
+        hand_over(self.home)
         programs = runnable_programs(account)
         end_leftovers(self.data.resolve(), signal.SIGINT)
         if not self.data.exists():
@@ -110,8 +109,7 @@ class Postgres:
         secret.unlink(missing_ok=True)
         with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(self.password)
-        if account:
-            os.chown(secret, int(str(account["user"])), int(str(account["group"])))
+        hand_over(secret)
         made = subprocess.run(  # type: ignore[call-overload]  # account: user, group, extra_groups
             [
                 programs / "initdb",
@@ -139,6 +137,13 @@ def unprivileged() -> Mapping[str, object]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def hand_over(path: Path) -> None:
+    """As root: give a file or folder of ours to the account that runs PostgreSQL."""
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
 
 
 def runnable_programs(account: Mapping[str, object]) -> Path:
@@ -177,13 +182,12 @@ def _starts(programs: Path, account: Mapping[str, object]) -> bool:
 def shared_folder(name: str) -> Path:
     """A folder of /var/tmp, as root, that only root and PostgreSQL's account enter."""
     folder = Path("/var/tmp") / f"propmubi-{name}"
-    nobody = pwd.getpwnam("nobody")
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        if folder.is_symlink() or folder.stat().st_uid not in (0, nobody.pw_uid):
+        if folder.is_symlink() or folder.stat().st_uid not in (0, pwd.getpwnam("nobody").pw_uid):
             raise Problem(f"{folder} belongs to somebody else; remove it.") from None
-    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    hand_over(folder)
     return folder
 
 

@@ -20,7 +20,7 @@ from devstack import secretfile
 from devstack.platform import PROCESSES, SERVICES, Platform
 from devstack.postgres import Postgres, home_in
 from devstack.process import Problem, end_leftovers, last_line, port_is_free, spawn, stop
-from devstack.valkey import Valkey, answers
+from devstack.valkey import Valkey, ask
 from devstack.view import View
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,7 +135,10 @@ class Supervisor:
             self.valkey.start()
         else:
             where = urlsplit(self.redis_url)
-            if not answers(where.hostname or "", where.port or 6379):
+            # One that wants a password is there, too: the processes have it.
+            if not ask(where.hostname or "", where.port or 6379, "PING").startswith(
+                ("+PONG", "-NOAUTH")
+            ):
                 raise Problem(
                     f"REDIS_URL: nothing answers at {where.hostname}:{where.port or 6379}."
                 )

@@ -19,7 +19,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,16 +26,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
 from devstack import guardian, process
-from devstack.postgres import Postgres, unprivileged
+from devstack.postgres import Postgres, hand_over
 from devstack.process import await_ready
-from devstack.valkey import Valkey
+from devstack.valkey import Valkey, ask
 
 FOLDER = pytest.StashKey[Path]()
 LOCK = pytest.StashKey[IO[str]]()
@@ -50,11 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is not None:
         config.stash[FOLDER] = Path(worker["propmubi_folder"])
         return
-    account = unprivileged()
     # As root, PostgreSQL runs as another user, who may not enter a TMPDIR of root's.
-    folder = Path(tempfile.mkdtemp(prefix="propmubi-test-", dir="/var/tmp" if account else None))
-    if account:
-        os.chown(folder, int(str(account["user"])), int(str(account["group"])))
+    root = os.geteuid() == 0
+    folder = Path(tempfile.mkdtemp(prefix="propmubi-test-", dir="/var/tmp" if root else None))
+    hand_over(folder)
     config.stash[FOLDER] = folder
     config.stash[LOCK] = (folder / guardian.RUNS).open("w")
     fcntl.flock(config.stash[LOCK], fcntl.LOCK_EX)
@@ -197,8 +194,5 @@ def valkey(pytestconfig: pytest.Config) -> Iterator[Valkey]:
 
 @pytest.fixture
 def redis_url(valkey: Valkey) -> str:
-    where = urlsplit(valkey.url)
-    with socket.create_connection((where.hostname or "", where.port or 0)) as connection:
-        connection.sendall(b"FLUSHALL SYNC\r\n")
-        assert connection.recv(16) == b"+OK\r\n"
+    assert ask("127.0.0.1", valkey.port, "FLUSHALL SYNC") == "+OK\r\n"
     return valkey.url

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import structlog
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 from redis.asyncio import Redis
 
@@ -45,12 +46,19 @@ class Service:
     revocations: Revocations
     works: list[Awaitable[None]] = field(default_factory=list)
     keys_loaded: asyncio.Event | None = None
+    exits: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @property
     def own_token(self) -> ServiceToken:
         """The service's token for calls it makes for itself."""
         secret = self.settings.service_secret.get_secret_value()
         return ServiceToken(self.auth, self.settings.service_id, secret)
+
+    def channel(self, target: str, *files: FileDescriptor) -> grpc.aio.Channel:
+        """A channel to the peer at `target` that serves `files`, closed with this service. See `outgoing`."""
+        channel = open_channel(target, self.settings, files)
+        self.exits.push_async_callback(channel.close)
+        return channel
 
     def consume(self, source: str, handlers: Mapping[type[Message], Handler]) -> None:
         """Apply the events of `source` to this service's schema."""
@@ -113,6 +121,7 @@ async def open_service(
         if isinstance(source, RemoteKeys):
             service.works.append(source.run())
             service.keys_loaded = source.loaded
+        await stack.enter_async_context(service.exits)
         yield service
 
 

@@ -99,7 +99,7 @@ class Binder:
 
     def bind_query(self, query: bytes, values: dict[str, Any], faults: list[Violation]) -> None:
         given: dict[str, Any] = {}
-        for pair in query.split(b"&") if query else ():
+        for pair in filter(None, query.split(b"&")):
             key, _, text = pair.partition(b"=")
             try:
                 name, value = decoded(key), decoded(text)

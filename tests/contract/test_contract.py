@@ -1,0 +1,110 @@
+"""The contract as a whole: it is served, it is what the snapshots say, and each part of it works."""
+
+import subprocess
+import sys
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from chassis.rules import field_rules, is_nested, message_of, value_field
+from gateway import contract as contracts
+from gateway import openapi
+from gateway.binding import Binder
+from gateway.breaking import differences
+from gateway.codec import encoder
+from gateway.contract import SERVICES, load_contract, platform_files, table
+from gateway.errors import DEFAULTS
+from gateway.operation import Operation
+from propmubi.common.v1.errors_pb2 import ErrorCode
+
+CONTRACT = load_contract()
+
+
+def name(operation: Operation) -> str:
+    return operation.operation_id
+
+
+def test_every_service_has_operations() -> None:
+    assert {operation.service for operation in CONTRACT.operations} <= set(SERVICES)
+    assert len(platform_files()) >= len(SERVICES)
+
+
+def test_the_table_is_the_committed_one() -> None:
+    assert contracts.SNAPSHOT.read_text(encoding="utf-8") == table(
+        CONTRACT
+    ), "Run `make protos`, and see in the difference whether each route is still what you want."
+
+
+def test_openapi_is_the_committed_one() -> None:
+    kept, fresh = orjson.loads(openapi.SNAPSHOT.read_bytes()), openapi.describe(CONTRACT)
+    assert kept == fresh, "\n".join(
+        [*differences(kept, fresh), "Run `make protos`, if that is what you want."]
+    )
+
+
+@pytest.mark.parametrize("module", ["gateway.contract", "gateway.openapi"])
+def test_the_commands_print(module: str) -> None:
+    printed = subprocess.run([sys.executable, "-m", module], check=True, capture_output=True).stdout
+    assert b"/v1/listings/{listing_id}" in printed
+
+
+@pytest.mark.parametrize("operation", CONTRACT.operations, ids=name)
+def test_each_operation_binds_encodes_and_is_documented(operation: Operation) -> None:
+    Binder(operation)
+    assert orjson.loads(encoder(operation.method.output_type)(operation.output())) is not None
+    assert operation.summary
+
+
+def test_each_field_is_documented() -> None:
+    said = contracts.comments()
+    fields = [
+        field
+        for file in platform_files()
+        for message in file.message_types_by_name.values()
+        for field in message.fields
+    ]
+    assert [field.full_name for field in fields if not said.get(field.full_name)] == []
+
+
+def test_each_example_obeys_its_own_schema() -> None:
+    document = openapi.describe(CONTRACT)
+    wrong = []
+    for owner, schema in document["components"]["schemas"].items():
+        for field, described in schema.get("properties", {}).items():
+            for example in described.get("examples", ()):
+                checker = Draft202012Validator({**described, "components": document["components"]})
+                wrong += [
+                    f"{owner}.{field}: {error.message}" for error in checker.iter_errors(example)
+                ]
+    assert wrong == []
+
+
+def test_the_codes_of_the_edge_are_in_the_contract() -> None:
+    codes = {value.name.removeprefix("ERROR_CODE_") for value in ErrorCode.DESCRIPTOR.values}
+    assert {code for code, _ in DEFAULTS.values()} <= codes
+
+
+def test_secrets_are_marked_sensitive() -> None:
+    telling = ("password", "secret", "otp", "refresh_token", "access_token", "phone")
+    unmarked = [
+        field.full_name
+        for file in platform_files()
+        for message in file.message_types_by_name.values()
+        for field in message.fields
+        if any(word in field.name for word in telling)
+        and value_field(field).type == field.TYPE_STRING
+        and not field_rules(field).sensitive
+    ]
+    assert unmarked == []
+
+
+def test_a_resource_that_is_patched_tells_its_version() -> None:
+    for operation in CONTRACT.operations:
+        if operation.http_method == "PATCH":
+            resource = operation.method.input_type.fields_by_name[operation.body or ""]
+            assert is_nested(resource)
+            assert "version" in message_of(resource).fields_by_name, operation.operation_id
+            assert (
+                "expected_version" in operation.method.input_type.fields_by_name
+            ), operation.operation_id

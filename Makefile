@@ -36,7 +36,7 @@ check-python: setup ## Format, lint, types and layers
 	$(BIN)/black --quiet --check --diff $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy $(PACKAGES:%=--package %)
-	$(BIN)/mypy $(wildcard */tests services/*/tests tests protos/generate.py bench)
+	$(BIN)/mypy protos/generate.py $(shell find $(wildcard */tests services/*/tests tests bench) -name '*.py' -not -path '*/node_modules/*')
 	$(BIN)/lint-imports
 
 check-protos: setup ## The protos' style, and that protos/gen is what they say

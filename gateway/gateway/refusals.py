@@ -23,7 +23,7 @@ from chassis.rules import (
 )
 from gateway.operation import BODILESS, EMPTY, ContractError, Operation, body_fields, query_fields
 from propmubi.options.v1 import options_pb2
-from propmubi.options.v1.options_pb2 import Caller, RateLimit
+from propmubi.options.v1.options_pb2 import Caller
 
 PARAMETER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
@@ -47,60 +47,41 @@ def refuse_rule(operation: Operation, rule: http_pb2.HttpRule) -> None:
     """What the HTTP rule, the method options and the messages may not say together."""
     verb, body, request = operation.http_method, operation.body, operation.method.input_type
     resource = request.fields_by_name.get(body or "")
-    mask, version = request.fields_by_name.get("update_mask"), request.fields_by_name.get(
-        "expected_version"
-    )
+    mask = request.fields_by_name.get("update_mask")
+    version = request.fields_by_name.get("expected_version")
     created = operation.success_status == 201
-    anyone = Caller.CALLER_ANYONE in operation.callers
-    for fault, message in (
-        (
-            operation.rate_limit == RateLimit.RATE_LIMIT_UNSPECIFIED,
-            "an RPC with an HTTP rule names its rate_limit",
+    public = operation.cache is not None and operation.cache.public
+    faults = {
+        "an RPC with an HTTP rule names its rate_limit": not operation.rate_limit,
+        "additional_bindings are not served; write another RPC": len(rule.additional_bindings) > 0,
+        "response_body is not served; the reply is the answer": bool(rule.response_body),
+        "a GET says idempotency_level = NO_SIDE_EFFECTS": verb == "GET" and not operation.read_only,
+        f"a {verb} has side effects, idempotency_level says it has none": (
+            verb != "GET" and operation.read_only
         ),
-        (
-            len(rule.additional_bindings) > 0,
-            "additional_bindings are not served; write another RPC",
+        f"a {verb} has no body": verb in BODILESS and body is not None,
+        f'a {verb} says body: "*" or names the field that is the body': (
+            verb not in BODILESS and body is None
         ),
-        (bool(rule.response_body), "response_body is not served; the reply is the answer"),
-        (
-            verb == "GET" and not operation.read_only,
-            "a GET says idempotency_level = NO_SIDE_EFFECTS",
+        f"{body} is no message of the request": (
+            body not in {None, "*"} and (resource is None or not is_nested(resource))
         ),
-        (
-            verb != "GET" and operation.read_only,
-            f"a {verb} has side effects, idempotency_level says it has none",
+        "a PATCH names its resource in body and has an update_mask": (
+            verb == "PATCH" and (mask is None or resource is None)
         ),
-        (verb in BODILESS and body is not None, f"a {verb} has no body"),
-        (
-            verb not in BODILESS and body is None,
-            f'a {verb} says body: "*" or names the field that is the body',
+        "an update_mask is for PATCH": verb != "PATCH" and mask is not None,
+        "expected_version is an optional int64": version is not None
+        and not (version.has_presence and version.type == FieldDescriptor.TYPE_INT64),
+        "SUCCESS_CREATED is for a POST that answers with an id": created
+        and (verb != "POST" or "id" not in operation.method.output_type.fields_by_name),
+        "a cache policy is for GET": operation.cache is not None and verb != "GET",
+        "a public cache is for what everyone may read": (
+            public and Caller.CALLER_ANYONE not in operation.callers
         ),
-        (
-            body not in {None, "*"} and (resource is None or not is_nested(resource)),
-            f"{body} is no message of the request",
-        ),
-        (
-            verb == "PATCH" and (mask is None or resource is None),
-            "a PATCH names its resource in body and has an update_mask",
-        ),
-        (verb != "PATCH" and mask is not None, "an update_mask is for PATCH"),
-        (
-            version is not None
-            and not (version.has_presence and version.type == FieldDescriptor.TYPE_INT64),
-            "expected_version is an optional int64",
-        ),
-        (
-            created and (verb != "POST" or "id" not in operation.method.output_type.fields_by_name),
-            "SUCCESS_CREATED is for a POST that answers with an id",
-        ),
-        (operation.cache is not None and verb != "GET", "a cache policy is for GET"),
-        (
-            operation.cache is not None and operation.cache.public and not anyone,
-            "a public cache is for what everyone may read",
-        ),
-        (not operation.summary, "it has no comment, and the comment is its documentation"),
-    ):
-        if fault:
+        "it has no comment, and the comment is its documentation": not operation.summary,
+    }
+    for message, wrong in faults.items():
+        if wrong:
             raise ContractError(f"{operation.method.full_name}: {message}")
 
 

@@ -245,8 +245,8 @@ MESSAGES: Final = {
 }
 
 
-def violations(errors: Iterable[ErrorDetails], whole: str) -> list[Violation]:
-    """What pydantic found, in words for a web developer; `whole` names what was validated, for faults of no field."""
+def violations(errors: Iterable[ErrorDetails], place: str) -> list[Violation]:
+    """What pydantic found, in words for a web developer; `place` names what was validated, for faults of no field."""
     found = []
     for error in errors:
         name = "".join(
@@ -255,5 +255,5 @@ def violations(errors: Iterable[ErrorDetails], whole: str) -> list[Violation]:
         message = MESSAGES.get(error["type"], error["msg"])
         if error["type"] == "json_invalid":
             name, message = "", "must be JSON: " + error["msg"].removeprefix("Invalid JSON: ")
-        found.append(Violation(name.removeprefix(".") or whole, message))
+        found.append(Violation(name.removeprefix(".") or place, message))
     return found

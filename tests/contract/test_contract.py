@@ -7,7 +7,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from chassis.rules import field_rules, is_nested, message_of, value_field
+from chassis.rules import field_rules, is_nested, items_check, message_of, value_check, value_field
 from gateway import contract as contracts
 from gateway import openapi
 from gateway.binding import Binder
@@ -65,6 +65,14 @@ def test_each_field_is_documented() -> None:
         for field in message.fields
     ]
     assert [field.full_name for field in fields if not said.get(field.full_name)] == []
+
+
+def test_the_rules_of_each_field_make_sense() -> None:
+    for file in platform_files():
+        for message in file.message_types_by_name.values():
+            for field in message.fields:
+                value_check(field)
+                items_check(field)
 
 
 def test_each_example_obeys_its_own_schema() -> None:

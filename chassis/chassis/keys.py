@@ -70,7 +70,8 @@ class RemoteKeys:
         started = time.monotonic()
         self._wanted.clear()
         try:
-            await asyncio.wait_for(self._wanted.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
         except TimeoutError:
             return
         await asyncio.sleep(

@@ -150,7 +150,8 @@ class Relay:
             self._committed.clear()
             if await self.publish_batch() < BATCH:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._committed.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._committed.wait()
 
     async def publish_batch(self) -> int:
         """Publish and mark what is waiting, BATCH events at most; how many."""

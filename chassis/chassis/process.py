@@ -1,7 +1,6 @@
 """A process: how every `__main__` starts, and how it ends on SIGTERM or Ctrl-C."""
 
 import asyncio
-import contextlib
 import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -16,6 +15,8 @@ from chassis.settings import Settings
 
 # Collections of the young are cheap but many; those of the old walk every compiled descriptor.
 GC_THRESHOLDS = (20_000, 20, 100)
+
+RECANCEL_SECONDS = 0.5
 
 log = structlog.get_logger()
 
@@ -76,8 +77,8 @@ async def background(*works: Awaitable[None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, Exception):  # Logged above.
-                await task
+        while running := [task for task in tasks if not task.done()]:
+            # Asked again and again: before Python 3.12, `wait_for` in a library may swallow a cancellation.
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=RECANCEL_SECONDS)

@@ -48,9 +48,8 @@ class AgentRepository:
 
     async def locked(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:
         """The agent, locked until the transaction ends; raises NotFound."""
-        row = (
-            await tx.execute(select(agents).where(agents.c.id == agent_id).with_for_update())
-        ).first()
+        found = await tx.execute(select(agents).where(agents.c.id == agent_id).with_for_update())
+        row = found.mappings().first()
         if row is None:
             raise _not_found()
         return _agent(row)

@@ -21,7 +21,7 @@ from devstack.platform import PROCESSES, SERVICES, Platform
 from devstack.postgres import Postgres, home_in
 from devstack.process import Problem, end_leftovers, last_line, port_is_free, spawn, stop
 from devstack.valkey import Valkey, ask
-from devstack.view import View
+from devstack.view import View, last_words
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN = 60.0
@@ -112,6 +112,7 @@ class Supervisor:
         for name in PROCESSES:
             self.children[name] = self._start_child(name)
         self._await_ready()
+        self.view.forget_news()  # Warnings of a start that succeeded, such as waiting for each other's keys.
         self.view.ready(self.platform, time.monotonic() - began)
 
     def start_database(self) -> None:
@@ -234,9 +235,10 @@ class Supervisor:
                 for child in self.children.values():
                     if child.process.poll() is not None:
                         raise Problem(
-                            f"{child.name} ended while starting: {last_line(self.log(child.name))}"
+                            f"{child.name} ended while starting: {last_words(self.log(child.name))}"
                         )
                 if time.monotonic() > deadline:
+                    self.view.show_news()
                     serving = log.read_text().split()
                     late = [name for name in SERVICES if name not in serving] or ["gateway"]
                     raise Problem(
@@ -271,5 +273,5 @@ class Supervisor:
                 f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             )
             self.view.trouble(
-                f"{child.name} ended {how}: {last_line(self.log(child.name))}; starting it again in {pause:.0f} s"
+                f"{child.name} ended {how}: {last_words(self.log(child.name))}; starting it again in {pause:.0f} s"
             )

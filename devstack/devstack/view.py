@@ -9,9 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from devstack.platform import PROCESSES, SERVICES, Platform
+from devstack.process import last_line
 
 LOG_NAMES = {"PostgreSQL": "postgres", "Valkey": "valkey"}
-LOUD = {"warning", "error", "critical"}
+LOUD = frozenset({"warning", "error", "critical"})
+FATAL = frozenset({"error", "critical"})
 
 
 @dataclass
@@ -65,6 +67,10 @@ class View:
                 if told := loud(line):
                     self.console.print(f"[yellow]![/] {process}: {escape(told)}", soft_wrap=True)
 
+    def forget_news(self) -> None:
+        for tail in self.logs.values():
+            tail.new_lines()
+
     def ready(self, platform: Platform, seconds: float) -> None:
         gateway = f"http://localhost:{platform.gateway_port}"
         addresses = {"gateway": gateway}
@@ -98,8 +104,8 @@ class View:
         )
 
 
-def loud(line: str) -> str:
-    """A log line worth the terminal: level and message of a warning or worse, or words that are no log line at all."""
+def loud(line: str, levels: frozenset[str] = LOUD) -> str:
+    """A log line worth the terminal: what a warning or worse says, or words that are no log line at all."""
     if not line.startswith("{"):
         return line.strip()
     try:
@@ -107,4 +113,14 @@ def loud(line: str) -> str:
     except ValueError:
         return line
     level = str(entry.get("level", "")).lower()
-    return f"{level}: {entry.get('event') or entry.get('message') or line}" if level in LOUD else ""
+    if level not in levels:
+        return ""
+    cause = str(entry.get("exception") or entry.get("error") or "").strip().rsplit("\n", 1)[-1]
+    return f"{level}: {entry.get('event')}{f': {cause}' if cause else ''}"
+
+
+def last_words(log: Path) -> str:
+    """Why a process ended: the last error in its log, or else its last line."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    told = (loud(line, FATAL) for line in reversed(lines))
+    return next(filter(None, told), None) or last_line(log)

@@ -1,0 +1,76 @@
+"""`make up`: refusals in one line, and an end that leaves nothing behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from devstack.process import free_port
+from devstack.testing_platform import RunningPlatform
+
+
+def up(var: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    told = os.environ | {"METRICS_PORT": str(free_port())} | environment
+    command: list[str | Path] = [sys.executable, "-m", "devstack", "--var", var, "up"]
+    return subprocess.run(
+        command, env=told, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_a_taken_port_is_named_with_what_moves_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port()))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = up(tmp_path, GATEWAY_PORT=str(port))
+    assert refused.returncode == 1
+    assert (
+        refused.stderr
+        == f"✗ Port {port}, for the gateway, is taken; move it with: make up GATEWAY_PORT=8080\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgresql://me:hidden@127.0.0.1:1/x"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named_without_its_password(
+    tmp_path: Path, name: str, url: str
+) -> None:
+    ports = {
+        variable: str(free_port()) for variable in ("GATEWAY_PORT", "POSTGRES_PORT", "VALKEY_PORT")
+    }
+    ports |= {
+        f"{service}_TARGET": f"localhost:{free_port()}"
+        for service in ("AUTH", "AGENTS", "CRM", "PROJECTS")
+    }
+    refused = up(tmp_path, **(ports | {name: url}))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"✗ {name}: ")
+    assert "127.0.0.1:1" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "hidden" not in refused.stderr
+
+
+def test_a_second_start_in_the_same_checkout_is_refused(platform: RunningPlatform) -> None:
+    refused = up(platform.var, **platform.environment)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("✗ The platform of this checkout already runs")
+
+
+def test_nothing_outlives_its_supervisor(platform: RunningPlatform) -> None:
+    assert platform.supervisor is not None
+    children = psutil.Process(platform.supervisor.pid).children(recursive=True)
+    assert len(children) >= 7
+    platform.stop(signal.SIGTERM)
+    _, alive = psutil.wait_procs(children, timeout=1)
+    assert alive == []
+    platform.start()

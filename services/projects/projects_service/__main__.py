@@ -1,0 +1,52 @@
+"""The projects service: `python -m projects_service`."""
+
+from chassis import process
+from chassis.page_tokens import PageTokens
+from chassis.service import Service, open_service
+from chassis.settings import load
+from projects_service import timers
+from projects_service.builders.repository import BuilderRepository
+from projects_service.builders.service import BuilderService
+from projects_service.builders.servicer import BuilderServicer
+from projects_service.clients import Leads
+from projects_service.projects.repository import ProjectRepository
+from projects_service.projects.service import ProjectService
+from projects_service.projects.servicer import ProjectServicer
+from projects_service.settings import ProjectsSettings
+from projects_service.units.repository import UnitRepository
+from projects_service.units.service import UnitService
+from projects_service.units.servicer import UnitServicer
+from propmubi.crm.v1 import leads_pb2
+from propmubi.projects.v1.builders_pb2_grpc import add_BuilderServiceServicer_to_server
+from propmubi.projects.v1.projects_pb2_grpc import add_ProjectServiceServicer_to_server
+from propmubi.projects.v1.units_pb2_grpc import add_UnitServiceServicer_to_server
+
+
+def wire(service: Service) -> list[str]:
+    """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
+    database, server = service.database, service.server.server
+    page_tokens = PageTokens(service.settings.cursor_key.get_secret_value())
+    builder_rows = BuilderRepository(database)
+    builders = BuilderService(builder_rows)
+    projects = ProjectService(ProjectRepository(database), builder_rows)
+    units = UnitService(UnitRepository(database))
+    leads = Leads(service.channel(service.settings.crm_target, leads_pb2.DESCRIPTOR))
+    add_BuilderServiceServicer_to_server(BuilderServicer(database, builders, page_tokens), server)
+    add_ProjectServiceServicer_to_server(ProjectServicer(database, projects, page_tokens), server)
+    add_UnitServiceServicer_to_server(UnitServicer(database, units, leads, page_tokens), server)
+    service.every(timers.EXPIRE_SECONDS, "expire holds", timers.sweep(database, units.expire))
+    service.every(timers.LAPSE_SECONDS, "lapse projects", timers.sweep(database, projects.lapse))
+    return [
+        "propmubi.projects.v1.BuilderService",
+        "propmubi.projects.v1.ProjectService",
+        "propmubi.projects.v1.UnitService",
+    ]
+
+
+async def main() -> None:
+    async with open_service(load(ProjectsSettings), "projects") as service:
+        await service.run(wire(service))
+
+
+if __name__ == "__main__":
+    process.run(main)

@@ -15,6 +15,39 @@ from gateway.exchange import ARRIVAL_SECONDS, LINGER_SECONDS
 from gateway.middleware import HEAD_BYTES
 
 
+class _JoiningTransport:
+    """A transport that writes what was written in one turn of the event loop by one system call.
+
+    uvicorn writes the head and the body of an answer apart; the call to the kernel is the dearest part of both.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+
 class EdgeProtocol(HttpToolsProtocol):
     """One connection. Heads that come in one piece, which is nearly all, cost nothing here."""
 
@@ -26,7 +59,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
         self._arrival = self.loop.call_later(ARRIVAL_SECONDS, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:

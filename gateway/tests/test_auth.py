@@ -10,7 +10,7 @@ import pytest
 from devstack.testing_service import Tokens
 from gateway.tests.conftest import AGENT, Peer, Running, bearer
 
-ID = str(uuid.uuid4())
+ID = "01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11"
 
 
 async def test_a_protected_route_without_a_token_is_401(gateway: Running, peer: Peer) -> None:

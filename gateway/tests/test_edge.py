@@ -18,7 +18,7 @@ from devstack.testing_service import Tokens
 from gateway.tests.conftest import AGENT, Peer, RunGateway, Running, agent, bearer
 from propmubi.agents.v1 import agents_pb2
 
-ID = str(uuid.uuid4())
+ID = "01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 

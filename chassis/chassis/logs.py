@@ -45,12 +45,17 @@ SENSITIVE = frozenset(
 # Phones anywhere in a text: +919876543210 or 9876543210 → +91******3210.
 _PHONE = re.compile(r"(?<![\w.-])(\+?\d{1,3})?\d{6}(\d{4})(?![\w.-])")
 
+# Nearly no text holds one, and this look costs a third of the other.
+_may_be_phone = re.compile(r"\d{10}").search
+
 Line = MutableMapping[str, Any]
+# Values that hold no text. A tuple made once: a union would be made anew for each value.
+_PLAIN = (int, float, bool, type(None))
 
 
 def mask(text: str) -> str:
     """`text` with every phone number cut down to its last four digits."""
-    return _PHONE.sub(r"\1******\2", text) if len(text) >= 10 else text
+    return _PHONE.sub(r"\1******\2", text) if _may_be_phone(text) else text
 
 
 def _masked(value: Any) -> Any:
@@ -67,7 +72,7 @@ def _mask_line(_logger: Any, _method: str, line: Line) -> Line:
     for key, value in line.items():
         if key in SENSITIVE:
             line[key] = "***"
-        elif not isinstance(value, int | float | bool | None):
+        elif not isinstance(value, _PLAIN):
             line[key] = _masked(value)
     return line
 
@@ -142,11 +147,12 @@ def configure(settings: Settings, service: str) -> None:
         cache_logger_on_first_use=True,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[
+            structlog.processors.format_exc_info,
+            _mask_line,
+            # What is added after the masking is ours, and holds nothing to mask.
             structlog.processors.add_log_level,
             lambda _logger, _method, line: {"service": service, **line},
             _add_context,
-            structlog.processors.format_exc_info,
-            _mask_line,
             structlog.processors.JSONRenderer(serializer=_to_json),
         ],
         logger_factory=lambda *_: _Logger(),

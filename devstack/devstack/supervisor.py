@@ -83,12 +83,7 @@ class Supervisor:
         outbox = platform.environment.get("SMS_OUTBOX_FILE") or self.var / "sms-outbox.jsonl"
         self.view = View(self.var, Path(outbox))
         self.children: dict[str, Child] = {}
-        self.postgres = Postgres(
-            home_in(self.var),
-            self.log("postgres"),
-            platform.postgres_port,
-            self.secrets["POSTGRES_PASSWORD"],
-        )
+        self.postgres: Postgres | None = None
         self.valkey = Valkey(self.var / "valkey", self.log("valkey"), platform.valkey_port)
         self.redis_url = (
             self.valkey.url if platform.own_redis else platform.environment["REDIS_URL"]
@@ -121,11 +116,14 @@ class Supervisor:
 
         if self.platform.own_database:
             self.view.step("Starting PostgreSQL 18")
-            self.postgres.start()
-            databases.reach(
-                self.postgres.url(), "The data in var/postgres does not fit var/secrets.env"
+            password = self.secrets["POSTGRES_PASSWORD"]
+            server = Postgres(
+                home_in(self.var), self.log("postgres"), self.platform.postgres_port, password
             )
-            databases.ensure_exists(self.postgres.url())
+            self.postgres = server
+            server.start()
+            databases.reach(server.url(), "The data in var/postgres does not fit var/secrets.env")
+            databases.ensure_exists(server.url())
         else:
             databases.reach(self.admin_url)
 
@@ -177,7 +175,7 @@ class Supervisor:
         """The gateway first, so that what it has begun is answered; then the services; then what they store in."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        if self.children or self.postgres.process or self.valkey.process:
+        if self.children or self.postgres or self.valkey.process:
             self.view.step("Stopping")
         for names in (["gateway"], SERVICES):
             running = [self.children[name].process for name in names if name in self.children]
@@ -188,17 +186,15 @@ class Supervisor:
             for process in running:
                 stop(process, signal.SIGTERM, max(0.0, deadline - time.monotonic()))
         self.valkey.stop()
-        self.postgres.stop()
+        if self.postgres is not None:
+            self.postgres.stop()
 
     def _clear_the_way(self) -> None:
         run = self.var / "run"
         run.mkdir(parents=True, exist_ok=True)
         end_leftovers(run, signal.SIGTERM)
-        for server, gently in (
-            (self.postgres.data, signal.SIGINT),
-            (self.valkey.home, signal.SIGTERM),
-        ):
-            end_leftovers(server.resolve(), gently)
+        end_leftovers((self.var / "postgres" / "data").resolve(), signal.SIGINT)
+        end_leftovers(self.valkey.home, signal.SIGTERM)
         for port in self.platform.ports():
             if not port_is_free(port.number):
                 raise Problem(
@@ -250,7 +246,11 @@ class Supervisor:
 
     def _revive_servers(self) -> None:
         for name, server in (("PostgreSQL", self.postgres), ("Valkey", self.valkey)):
-            if server.process is not None and server.process.poll() is not None:
+            if (
+                server is not None
+                and server.process is not None
+                and server.process.poll() is not None
+            ):
                 self.view.trouble(f"{name} ended: {last_line(server.log)}; starting it again")
                 server.start()
 

@@ -13,6 +13,8 @@ from chassis import tables
 from devstack.testing_service import Running, RunService, Tokens
 from projects_service.__main__ import wire
 from projects_service.settings import ProjectsSettings
+from projects_service.units.repository import UnitRepository
+from projects_service.units.service import UnitService
 from propmubi.crm.v1 import leads_pb2, leads_pb2_grpc
 from propmubi.projects.v1 import (
     builders_pb2,
@@ -36,7 +38,16 @@ class Crm(leads_pb2_grpc.LeadServiceServicer):
     """Stands in for crm, on a real socket: a lead is seen by those whose token is listed with it."""
 
     leads: dict[str, str] = field(default_factory=dict)
+    server: grpc.aio.Server = field(default_factory=grpc.aio.server)
     target: str = ""
+
+    async def start(self) -> None:
+        leads_pb2_grpc.add_LeadServiceServicer_to_server(self, self.server)
+        self.target = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        await self.server.start()
+
+    async def stop(self) -> None:
+        await self.server.stop(None)
 
     async def GetLead(  # noqa: N802  The name the contract gives it.
         self, request: leads_pb2.GetLeadRequest, context: Any
@@ -141,6 +152,10 @@ class Sales:
         self.tower_id, self.unit_type_id = tower.id, unit_type.id
         await self.set_status(self.token, self.project_id, "registered", "selling")
 
+    def service_of_units(self) -> UnitService:
+        """What the timer sweeps with."""
+        return UnitService(UnitRepository(self.running.database))
+
     async def events(self, aggregate_id: str | None = None) -> list[str]:
         """The names of the events so far, of one aggregate or of all."""
         query = select(tables.outbox.c.name).order_by(tables.outbox.c.position)
@@ -168,12 +183,10 @@ class Sales:
 
 @pytest_asyncio.fixture
 async def crm() -> AsyncIterator[Crm]:
-    crm, server = Crm(), grpc.aio.server()
-    leads_pb2_grpc.add_LeadServiceServicer_to_server(crm, server)
-    crm.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
+    crm = Crm()
+    await crm.start()
     yield crm
-    await server.stop(None)
+    await crm.stop()
 
 
 @pytest_asyncio.fixture

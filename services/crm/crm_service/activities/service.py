@@ -1,0 +1,53 @@
+"""What can be added to a lead's timeline, and by whom."""
+
+import uuid
+
+from chassis.database import Transaction
+from chassis.errors import InvalidArgument, Violation
+from chassis.identity import Principal
+from chassis.protobuf import timestamp
+from crm_service.activities.domain import RESPONSES, Activity, ActivityKind
+from crm_service.activities.repository import ActivityRepository
+from crm_service.leads.repository import LeadRepository
+from crm_service.leads.service import LeadService
+from propmubi.crm.v1.events_pb2 import LeadResponded
+
+
+class ActivityService:
+    """The use cases of activities. Each write takes the transaction that its caller opened."""
+
+    def __init__(
+        self, activities: ActivityRepository, leads: LeadRepository, pipeline: LeadService
+    ) -> None:
+        self._activities = activities
+        self._leads = leads
+        self._pipeline = pipeline
+
+    async def list_page(
+        self, caller: Principal, lead_id: uuid.UUID, *, before: uuid.UUID | None, limit: int
+    ) -> list[Activity]:
+        """A page of the timeline of a lead that `caller` may see."""
+        await self._pipeline.get(caller, lead_id)
+        return await self._activities.list_page(lead_id, before=before, limit=limit)
+
+    async def add(
+        self, tx: Transaction, caller: Principal, lead_id: uuid.UUID, kind: ActivityKind, text: str
+    ) -> Activity:
+        """Write down what `caller` did; the first response stops the lead's clock."""
+        if kind is ActivityKind.SYSTEM:
+            raise InvalidArgument(Violation("kind", "system is the platform's own: choose another"))
+        if not text.strip():
+            raise InvalidArgument(Violation("text", "must not be blank"))
+        lead = await self._pipeline.locked(tx, caller, lead_id)
+        activity = await self._activities.add(tx, lead.id, kind, text, user_id=caller.user_id)
+        if kind in RESPONSES and lead.owner_agent_id and lead.first_responded_at is None:
+            await self._leads.change(tx, lead, first_responded_at=activity.created_at)
+            tx.publish(
+                LeadResponded(
+                    lead_id=str(lead.id),
+                    owner_agent_id=str(lead.owner_agent_id),
+                    responded_at=timestamp(activity.created_at),
+                ),
+                lead.id,
+            )
+        return activity

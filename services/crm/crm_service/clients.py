@@ -1,0 +1,102 @@
+"""The agents service, as crm asks it."""
+
+import time
+import uuid
+from dataclasses import dataclass
+
+import grpc
+
+from chassis.errors import DomainError, NotFound, Unavailable
+from chassis.grpc_client import TokenSource, outgoing
+from crm_service.leads.domain import Owner
+from propmubi.agents.v1 import agents_pb2, listings_pb2
+from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
+from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+
+# An enquiry does not wait longer: its lead is stored and assigned later.
+SECONDS = 1.5
+# A listing seldom changes hands. Who was suspended meanwhile is known from events, so that she gets no lead.
+REMEMBERED_SECONDS = 30.0
+REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ListingOwner:
+    """Who answers for a listing. `public`: whether anybody may enquire about it."""
+
+    public: bool
+    owner: Owner
+    active: bool
+    phone: str
+    summary: str
+
+
+class Agents:
+    """Who owns a listing, and who an agent is."""
+
+    def __init__(self, channel: grpc.aio.Channel, own_token: TokenSource) -> None:
+        self._listings = ListingServiceStub(outgoing(channel, token=own_token))
+        self._agents = AgentServiceStub(outgoing(channel, token=own_token))
+        self._remembered: dict[uuid.UUID, tuple[float, ListingOwner]] = {}
+
+    async def owner_of(self, listing_id: uuid.UUID) -> ListingOwner:
+        """Who answers for the listing, as of the last REMEMBERED_SECONDS.
+
+        Raises NotFound when there is no such listing, Unavailable when agents can't tell.
+        """
+        known = self._remembered.get(listing_id)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        owner = await self.owner_now(listing_id)
+        # What would refuse an enquiry or leave it without an owner is asked anew each time.
+        if owner.public and owner.active:
+            self._remembered.pop(listing_id, None)
+            if len(self._remembered) >= REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[listing_id] = (time.monotonic() + REMEMBERED_SECONDS, owner)
+        return owner
+
+    async def owner_now(self, listing_id: uuid.UUID) -> ListingOwner:
+        """Like `owner_of`, from agents itself."""
+        request = listings_pb2.GetListingOwnerRequest(listing_id=str(listing_id))
+        try:
+            answer = await self._listings.GetListingOwner(request, timeout=SECONDS)
+        except NotFound:
+            raise
+        except (DomainError, grpc.aio.AioRpcError) as error:
+            raise _away() from error
+        return ListingOwner(
+            public=answer.public,
+            owner=Owner(uuid.UUID(answer.agent_id), _id_or_none(answer.office_id)),
+            active=answer.agent_status == agents_pb2.AGENT_STATUS_ACTIVE,
+            phone=answer.member_mobile_phone,
+            summary=answer.summary,
+        )
+
+    async def active(self, agent_id: uuid.UUID) -> Owner:
+        """The active agent of that id; raises NotFound when there is none, Unavailable when agents can't tell."""
+        agent = await self._agent(agent_id)
+        if agent.status != agents_pb2.AGENT_STATUS_ACTIVE:
+            raise NotFound("There is no such active agent.")
+        return Owner(agent_id, _id_or_none(agent.office_id))
+
+    async def phone_of(self, agent_id: uuid.UUID) -> str:
+        """Where leads reach the agent, empty when we are not told; raises NotFound and Unavailable."""
+        return (await self._agent(agent_id)).member_mobile_phone
+
+    async def _agent(self, agent_id: uuid.UUID) -> agents_pb2.Agent:
+        request = agents_pb2.GetAgentRequest(agent_id=str(agent_id))
+        try:
+            return await self._agents.GetAgent(request, timeout=SECONDS)
+        except NotFound:
+            raise
+        except (DomainError, grpc.aio.AioRpcError) as error:
+            raise _away() from error
+
+
+def _away() -> Unavailable:
+    return Unavailable("The directory of agents can't be reached just now: try again.")
+
+
+def _id_or_none(value: str) -> uuid.UUID | None:
+    return uuid.UUID(value) if value else None

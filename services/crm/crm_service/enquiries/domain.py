@@ -1,0 +1,29 @@
+"""What an enquiry is."""
+
+import uuid
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enquiry:
+    """What somebody sent. `target_kind` is `listing` or `project`, `phone` in E.164 form."""
+
+    target_kind: str
+    target_id: uuid.UUID
+    full_name: str
+    phone: str
+    message: str | None
+    source: str | None
+    sub_source: str | None
+    campaign: str | None
+    external_id: str | None
+
+    @property
+    def text(self) -> str:
+        """What the timeline shows of it."""
+        return self.message or "Enquired."
+
+    @property
+    def reference(self) -> str | None:
+        """What makes it the same enquiry when it comes again."""
+        return self.external_id and f"enquiry:{self.external_id}"

@@ -1,0 +1,60 @@
+"""What other services' events do to leads."""
+
+import uuid
+from collections.abc import Mapping
+
+import structlog
+from google.protobuf.message import Message
+
+from chassis.database import Transaction
+from chassis.errors import NotFound
+from chassis.events import Handler
+from chassis.protobuf import moment
+from crm_service.leads.service import LeadService
+from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
+from propmubi.common.v1.event_pb2 import Event
+from propmubi.projects.v1.events_pb2 import UnitBooked, UnitHeld, UnitReleased
+
+log = structlog.get_logger()
+
+
+class LeadConsumers:
+    """Handlers of events, each within the transaction of its inbox."""
+
+    def __init__(self, service: LeadService) -> None:
+        self._service = service
+        self.of_projects: Mapping[type[Message], Handler] = {
+            UnitHeld: self.unit_held,
+            UnitReleased: self.unit_released,
+            UnitBooked: self.unit_booked,
+        }
+        self.of_agents: Mapping[type[Message], Handler] = {
+            AgentSuspended: self.agent_suspended,
+            AgentVerified: self.agent_verified,
+        }
+
+    async def unit_held(self, tx: Transaction, payload: UnitHeld, _event: Event) -> None:
+        if payload.lead_id:
+            lead_id, until = uuid.UUID(payload.lead_id), moment(payload.expires_at)
+            try:
+                await self._service.hold(tx, lead_id, payload.claim_id, until)
+            except NotFound:
+                log.warning("event names a lead that is not ours", lead_id=payload.lead_id)
+
+    async def unit_released(self, tx: Transaction, payload: UnitReleased, _event: Event) -> None:
+        await self._service.release(tx, payload.claim_id)
+
+    async def unit_booked(self, tx: Transaction, payload: UnitBooked, _event: Event) -> None:
+        if payload.lead_id:
+            try:
+                await self._service.book(tx, uuid.UUID(payload.lead_id))
+            except NotFound:
+                log.warning("event names a lead that is not ours", lead_id=payload.lead_id)
+
+    async def agent_suspended(
+        self, tx: Transaction, payload: AgentSuspended, _event: Event
+    ) -> None:
+        await self._service.suspend_owner(tx, uuid.UUID(payload.agent_id))
+
+    async def agent_verified(self, tx: Transaction, payload: AgentVerified, _event: Event) -> None:
+        await self._service.reinstate_owner(tx, uuid.UUID(payload.agent_id))

@@ -1,0 +1,140 @@
+"""What a lead is, and how it moves from the enquiry to the booking."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from chassis.errors import Conflict, InvalidArgument, Violation
+
+
+class LeadStage(StrEnum):
+    NEW = "new"
+    ASSIGNED = "assigned"
+    CONTACTED = "contacted"
+    QUALIFIED = "qualified"
+    SITE_VISIT_SCHEDULED = "site_visit_scheduled"
+    SITE_VISITED = "site_visited"
+    NEGOTIATION = "negotiation"
+    BOOKED = "booked"
+    LOST = "lost"
+    JUNK = "junk"
+    REENGAGED = "reengaged"
+
+
+# Where a lead can still end: by a booking, by losing it, or because there was nobody.
+ENDS = frozenset({LeadStage.BOOKED, LeadStage.LOST, LeadStage.JUNK})
+
+TRANSITIONS: Mapping[LeadStage, frozenset[LeadStage]] = {
+    LeadStage.NEW: ENDS | {LeadStage.ASSIGNED},
+    LeadStage.ASSIGNED: ENDS | {LeadStage.CONTACTED},
+    LeadStage.CONTACTED: ENDS | {LeadStage.QUALIFIED},
+    LeadStage.QUALIFIED: ENDS | {LeadStage.SITE_VISIT_SCHEDULED},
+    LeadStage.SITE_VISIT_SCHEDULED: ENDS | {LeadStage.SITE_VISITED},
+    LeadStage.SITE_VISITED: ENDS | {LeadStage.NEGOTIATION},
+    LeadStage.NEGOTIATION: ENDS,
+    LeadStage.REENGAGED: ENDS | {LeadStage.CONTACTED},
+    LeadStage.LOST: frozenset({LeadStage.REENGAGED}),
+    LeadStage.BOOKED: frozenset(),
+    LeadStage.JUNK: frozenset(),
+}
+
+OPEN = frozenset(stage for stage, following in TRANSITIONS.items() if following >= ENDS)
+
+# What leads to these is an event, never a person's wish.
+NOT_BY_HAND = frozenset({LeadStage.NEW, LeadStage.ASSIGNED, LeadStage.BOOKED, LeadStage.REENGAGED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """A person, as one account knows her."""
+
+    id: uuid.UUID
+    full_name: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """What a person looks for."""
+
+    bhk: tuple[float, ...] = ()
+    budget_min: int | None = None
+    budget_max: int | None = None
+    localities: tuple[str, ...] = ()
+    possession: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """A person who enquired about one target, and how far we got with her."""
+
+    id: uuid.UUID
+    contact: Contact
+    # The office or solo agent it belongs to; None until it is assigned.
+    account_id: uuid.UUID | None
+    target_kind: str
+    target_id: uuid.UUID
+    source: str | None
+    sub_source: str | None
+    campaign: str | None
+    requirement: Requirement | None
+    score: int | None
+    owner_agent_id: uuid.UUID | None
+    stage: LeadStage
+    lost_reason: str | None
+    sla_due_at: datetime | None
+    first_responded_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def is_open(self) -> bool:
+        return self.stage in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An agent who can be given leads."""
+
+    agent_id: uuid.UUID
+    office_id: uuid.UUID | None
+
+    @property
+    def account_id(self) -> uuid.UUID:
+        """Whose contacts hers are: her office's or, without one, her own."""
+        return self.office_id or self.agent_id
+
+
+def check_move(stage: LeadStage, to: LeadStage) -> None:
+    """Raise Conflict unless a lead can go from `stage` to `to`."""
+    if to not in TRANSITIONS[stage]:
+        raise Conflict(f"A lead that is {stage} can't become {to}.")
+
+
+def check_move_by_hand(stage: LeadStage, to: LeadStage, lost_reason: str | None) -> None:
+    """Raise Conflict or InvalidArgument unless its owner may take a lead from `stage` to `to`."""
+    if to in NOT_BY_HAND:
+        raise Conflict(f"Nobody sets {to}: it follows from what happens.")
+    if lost_reason is not None and to not in {LeadStage.LOST, LeadStage.JUNK}:
+        raise InvalidArgument(Violation("lost_reason", "is for lost and junk"))
+    if to is LeadStage.LOST and lost_reason is None:
+        raise InvalidArgument(Violation("lost_reason", "is required for lost"))
+    check_move(stage, to)
+
+
+def check_open(lead: Lead) -> None:
+    """Raise Conflict unless `lead` is open."""
+    if not lead.is_open:
+        raise Conflict(f"The lead is closed: it is {lead.stage}.", reason="LEAD_CLOSED")
+
+
+def check_requirement(requirement: Requirement) -> None:
+    """Raise InvalidArgument when the budget ends before it begins."""
+    low, high = requirement.budget_min, requirement.budget_max
+    if low is not None and high is not None and high < low:
+        raise InvalidArgument(
+            Violation("requirement.budget_max", "must not be less than budget_min")
+        )

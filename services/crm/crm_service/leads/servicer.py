@@ -1,0 +1,158 @@
+"""LeadService on the wire: messages in, use cases, messages out."""
+
+import uuid
+from typing import Any
+
+from chassis import phones
+from chassis.context import current_call, principal, principal_or_none
+from chassis.database import Database
+from chassis.errors import InvalidArgument, Violation
+from chassis.page_tokens import PageTokens
+from chassis.protobuf import fill, masked, values
+from crm_service.enquiries.domain import Enquiry
+from crm_service.enquiries.service import EnquiryService
+from crm_service.leads.domain import Lead, LeadStage, Requirement
+from crm_service.leads.service import LeadService, works_on
+from propmubi.crm.v1 import leads_pb2 as pb
+from propmubi.crm.v1 import leads_pb2_grpc
+
+DEFAULT_PAGE_SIZE = 20
+
+_FIELDS = (
+    "id",
+    "source",
+    "sub_source",
+    "campaign",
+    "score",
+    "owner_agent_id",
+    "stage",
+    "lost_reason",
+    "sla_due_at",
+    "first_responded_at",
+    "version",
+    "created_at",
+    "updated_at",
+)
+_REQUIREMENT = ("bhk", "budget_min", "budget_max", "localities", "possession")
+
+
+class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
+    """Serves propmubi.crm.v1.LeadService."""
+
+    def __init__(
+        self,
+        database: Database,
+        service: LeadService,
+        enquiries: EnquiryService,
+        page_tokens: PageTokens,
+    ) -> None:
+        self._database = database
+        self._service = service
+        self._enquiries = enquiries
+        self._page_tokens = page_tokens
+
+    async def CreateEnquiry(self, request: pb.CreateEnquiryRequest, context: Any) -> pb.Enquiry:
+        enquiry = _enquiry(request.enquiry)
+        owner = await self._enquiries.owner_of(enquiry)
+        async with self._database.transaction() as tx:
+            lead_id, existed = await self._enquiries.enquire(tx, enquiry, owner)
+            if existed:
+                current_call().trailers.append(("propmubi-existing", "true"))
+            answer = pb.Enquiry()
+            answer.CopyFrom(request.enquiry)
+            answer.ClearField("lead")
+            answer.id = str(lead_id)
+            caller = principal_or_none()
+            if caller is not None and caller.agent_id is not None:
+                lead = await self._service.read(tx, lead_id)
+                if works_on(caller, lead):
+                    answer.lead.CopyFrom(to_proto(lead))
+            return tx.reply(answer)
+
+    async def GetLead(self, request: pb.GetLeadRequest, context: Any) -> pb.Lead:
+        return to_proto(await self._service.get(principal(), uuid.UUID(request.lead_id)))
+
+    async def ListLeads(self, request: pb.ListLeadsRequest, context: Any) -> pb.ListLeadsResponse:
+        position = self._page_tokens.position(request)
+        size = request.page_size or DEFAULT_PAGE_SIZE
+        found = await self._service.list_page(
+            principal(),
+            owner_agent_id=_id_or_none(request.owner_agent_id),
+            stages=[LeadStage(stage) for stage in values(request, "stage")["stage"]],
+            before=uuid.UUID(position[0]) if position else None,
+            limit=size + 1,
+        )
+        page = found[:size]
+        token = self._page_tokens.issue(request, [page[-1].id]) if len(found) > size else ""
+        return pb.ListLeadsResponse(leads=[to_proto(lead) for lead in page], next_page_token=token)
+
+    async def GetLeadBoard(self, request: pb.GetLeadBoardRequest, context: Any) -> pb.LeadBoard:
+        columns = await self._service.board(principal(), _id_or_none(request.owner_agent_id))
+        board = pb.LeadBoard()
+        for stage, (count, leads) in columns.items():
+            column = pb.LeadBoardColumn(count=count, leads=[to_proto(lead) for lead in leads])
+            fill(column, None, stage=stage)
+            board.columns.append(column)
+        return board
+
+    async def UpdateLead(self, request: pb.UpdateLeadRequest, context: Any) -> pb.Lead:
+        changes = masked(request.lead, request.update_mask)
+        if changes.get("requirement") is not None:
+            changes["requirement"] = Requirement(**values(changes["requirement"], *_REQUIREMENT))
+        expected = values(request, "expected_version")["expected_version"]
+        async with self._database.transaction() as tx:
+            lead = await self._service.update(
+                tx, principal(), uuid.UUID(request.lead_id), changes, expected
+            )
+            return tx.reply(to_proto(lead))
+
+    async def SetLeadStage(self, request: pb.SetLeadStageRequest, context: Any) -> pb.Lead:
+        wanted = values(request, "stage", "lost_reason")
+        async with self._database.transaction() as tx:
+            lead = await self._service.set_stage(
+                tx,
+                principal(),
+                uuid.UUID(request.lead_id),
+                LeadStage(wanted["stage"]),
+                wanted["lost_reason"],
+            )
+            return tx.reply(to_proto(lead))
+
+    async def AssignLead(self, request: pb.AssignLeadRequest, context: Any) -> pb.Lead:
+        owner = await self._service.assignable(principal(), uuid.UUID(request.owner_agent_id))
+        async with self._database.transaction() as tx:
+            lead = await self._service.assign(tx, principal(), uuid.UUID(request.lead_id), owner)
+            return tx.reply(to_proto(lead))
+
+
+def to_proto(lead: Lead) -> pb.Lead:
+    message = pb.Lead()
+    contact = pb.Contact()
+    fill(contact, lead.contact, "id", "full_name", "phone")
+    fill(message, lead, *_FIELDS, contact=contact, **{f"{lead.target_kind}_id": lead.target_id})
+    if lead.requirement is not None:
+        fill(message.requirement, lead.requirement, *_REQUIREMENT)
+        message.requirement.SetInParent()
+    return message
+
+
+def _enquiry(message: pb.Enquiry) -> Enquiry:
+    target = message.WhichOneof("target")
+    if target is None:
+        raise InvalidArgument(
+            Violation("listing_id", "is required, unless project_id is given"),
+        )
+    full_name = " ".join(message.full_name.split())
+    if not full_name:
+        raise InvalidArgument(Violation("full_name", "must not be blank"))
+    return Enquiry(
+        target_kind=target.removesuffix("_id"),
+        target_id=uuid.UUID(getattr(message, target)),
+        full_name=full_name,
+        phone=phones.normalise(message.phone),
+        **values(message, "message", "source", "sub_source", "campaign", "external_id"),
+    )
+
+
+def _id_or_none(value: str) -> uuid.UUID | None:
+    return uuid.UUID(value) if value else None

@@ -1,0 +1,21 @@
+"""The table of notices."""
+
+from sqlalchemy import Column, DateTime, Index, SmallInteger, Table, Uuid, func
+
+from crm_service.metadata import metadata
+
+# Text messages to agents about leads they were given. A row is claimed before its message is sent and ended after, so
+# that replicas don't send it twice; one that dies in between leaves it to be claimed again.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("lead_id", Uuid, nullable=False),
+    Column("agent_id", Uuid, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("claimed_until", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When it was sent, or given up.
+    Column("ended_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+Index("notices_waiting", notices.c.claimed_until, postgresql_where=notices.c.ended_at.is_(None))

@@ -1,0 +1,51 @@
+"""The SQL of notices."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from chassis.database import Database, Transaction
+from chassis.ids import new_id
+from crm_service.notices.domain import Notice
+from crm_service.notices.models import notices
+
+CLAIM = timedelta(seconds=60)
+
+
+class NoticeRepository:
+    """Notices in Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, tx: Transaction, lead_id: uuid.UUID, agent_id: uuid.UUID) -> None:
+        await tx.execute(insert(notices).values(id=new_id(), lead_id=lead_id, agent_id=agent_id))
+
+    async def claim(self, tx: Transaction, limit: int) -> list[Notice]:
+        """Notices to send, nobody else's for as long as CLAIM."""
+        waiting = (
+            select(notices.c.id)
+            .where(notices.c.ended_at.is_(None), notices.c.claimed_until <= func.now())
+            .order_by(notices.c.claimed_until)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claimed = await tx.execute(
+            update(notices)
+            .where(notices.c.id.in_(waiting))
+            .values(claimed_until=func.now() + CLAIM, attempts=notices.c.attempts + 1)
+            .returning(notices.c.id, notices.c.lead_id, notices.c.agent_id, notices.c.created_at)
+        )
+        return [_notice(row) for row in claimed]
+
+    async def end(self, tx: Transaction, notice_id: uuid.UUID) -> None:
+        """It was sent, or never will be."""
+        await tx.execute(
+            update(notices).where(notices.c.id == notice_id).values(ended_at=func.now())
+        )
+
+
+def _notice(row: Any) -> Notice:
+    return Notice(row.id, row.lead_id, row.agent_id, row.created_at)

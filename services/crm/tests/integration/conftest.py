@@ -1,0 +1,166 @@
+"""Crm over a real socket, with real Postgres and Valkey, and a small real server in the place of auth and agents."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+import pytest_asyncio
+
+from chassis.errors import NotFound
+from chassis.grpc_client import open_channel
+from chassis.ids import new_id
+from chassis.sms import SmsSettings, open_sms
+from chassis.status import to_status
+from crm_service.__main__ import wire
+from crm_service.settings import CrmSettings
+from devstack.testing_service import Running, RunService, Tokens
+from propmubi.agents.v1 import agents_pb2, agents_pb2_grpc, listings_pb2, listings_pb2_grpc
+from propmubi.auth.v1 import auth_pb2, auth_pb2_grpc
+from propmubi.crm.v1.activities_pb2_grpc import ActivityServiceStub
+from propmubi.crm.v1.leads_pb2_grpc import LeadServiceStub
+
+
+@dataclass
+class Agent:
+    id: uuid.UUID = field(default_factory=new_id)
+    office_id: uuid.UUID | None = None
+    active: bool = True
+    phone: str = "+919812345678"
+
+
+class Peers(
+    auth_pb2_grpc.AuthServiceServicer,
+    listings_pb2_grpc.ListingServiceServicer,
+    agents_pb2_grpc.AgentServiceServicer,
+):
+    """What crm needs of auth and agents."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self.agents: dict[str, Agent] = {}
+        self.listings: dict[str, Agent] = {}
+        self.drafts: set[str] = set()
+        self.asked = 0
+        self.away = False
+
+    def add_agent(self, **about: Any) -> Agent:
+        agent = Agent(**about)
+        self.agents[str(agent.id)] = agent
+        return agent
+
+    def add_listing(self, agent: Agent, *, public: bool = True) -> str:
+        listing_id = str(new_id())
+        self.listings[listing_id] = agent
+        if not public:
+            self.drafts.add(listing_id)
+        return listing_id
+
+    async def IssueServiceToken(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return auth_pb2.IssueServiceTokenResponse(
+            access_token=self.tokens.service(request.service_id), expires_in=600
+        )
+
+    async def GetListingOwner(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked += 1
+        token = dict(context.invocation_metadata())["authorization"].removeprefix("Bearer ")
+        assert jwt.decode(token, options={"verify_signature": False})["sub"] == "service:crm"
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        agent = self.listings.get(request.listing_id)
+        if agent is None:
+            await refuse(context)
+        assert agent is not None
+        return listings_pb2.ListingOwner(
+            public=request.listing_id not in self.drafts,
+            agent_id=str(agent.id),
+            user_id=str(agent.id),
+            office_id=str(agent.office_id) if agent.office_id else None,
+            agent_status=status(agent),
+            member_mobile_phone=agent.phone,
+            summary="2 BHK in Wakad, Pune",
+        )
+
+    async def GetAgent(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        agent = self.agents.get(request.agent_id)
+        if agent is None or not agent.active:
+            await refuse(context)
+        assert agent is not None
+        return agents_pb2.Agent(
+            id=str(agent.id),
+            office_id=str(agent.office_id) if agent.office_id else None,
+            status=status(agent),
+            member_mobile_phone=agent.phone,
+        )
+
+
+def status(agent: Agent) -> agents_pb2.AgentStatus:
+    return agents_pb2.AGENT_STATUS_ACTIVE if agent.active else agents_pb2.AGENT_STATUS_SUSPENDED
+
+
+async def refuse(context: Any) -> None:
+    code, message, details = to_status(NotFound("There is no such thing."))
+    await context.abort(code, message, (("grpc-status-details-bin", details),))
+
+
+@pytest.fixture
+def sms_file(tmp_path: Path) -> Path:
+    file = tmp_path / "sms.jsonl"
+    file.touch()
+    return file
+
+
+@dataclass(frozen=True)
+class Crm:
+    """The service under test and what surrounds it."""
+
+    running: Running
+    peers: Peers
+    tokens: Tokens
+
+    def leads(self, token: str | None = None, **metadata: str) -> LeadServiceStub:
+        return LeadServiceStub(self.running.caller(token, **metadata))
+
+    def activities(self, token: str) -> ActivityServiceStub:
+        return ActivityServiceStub(self.running.caller(token))
+
+    def token_of(self, agent: Agent, *roles: str) -> str:
+        office = {"office_id": agent.office_id} if agent.office_id else {}
+        return self.tokens.person("agent", *roles, agent_id=agent.id, **office)
+
+
+@pytest_asyncio.fixture
+async def crm(run_service: RunService, tokens: Tokens, sms_file: Path) -> AsyncIterator[Crm]:
+    peers = Peers(tokens)
+    server = grpc.aio.server()
+    auth_pb2_grpc.add_AuthServiceServicer_to_server(peers, server)
+    listings_pb2_grpc.add_ListingServiceServicer_to_server(peers, server)
+    agents_pb2_grpc.add_AgentServiceServicer_to_server(peers, server)
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    sms_settings = SmsSettings.model_construct(
+        sms_provider="file", sms_outbox_file=sms_file, sms_timeout_seconds=5.0, tls_ca_file=None
+    )
+    files = [agents_pb2.DESCRIPTOR, listings_pb2.DESCRIPTOR]
+    async with (
+        open_channel(target, sms_settings, files) as channel,
+        open_sms(sms_settings) as sms,
+        run_service(
+            "crm",
+            partial(wire, agents_channel=channel, sms=sms),
+            CrmSettings,
+            auth_target=target,
+            sms_provider="file",
+            assign_every_seconds=0.1,
+            notify_every_seconds=0.1,
+        ) as running,
+    ):
+        yield Crm(running, peers, tokens)
+    await server.stop(None)

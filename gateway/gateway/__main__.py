@@ -20,6 +20,7 @@ from gateway.cors import Cors
 from gateway.exchange import App
 from gateway.middleware import EdgeRules
 from gateway.openapi import document
+from gateway.operation import ContractError
 from gateway.rate_limit import open_limiter
 from gateway.readiness import Readiness
 from gateway.routes import Edges
@@ -32,6 +33,10 @@ log = structlog.get_logger()
 @asynccontextmanager
 async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readiness]]:
     """The application with everything it reaches, and what says whether it is ready."""
+    try:
+        contract = load_contract()
+    except ContractError as error:
+        raise SystemExit(f"The contract can't be served: {error}") from error
     async with AsyncExitStack() as stack:
         files = platform_files()
         channels = {}
@@ -55,7 +60,6 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
         )
         await stack.enter_async_context(process.background(keys.run(), revoked))
         readiness = Readiness(channels, keys.loaded.is_set)
-        contract = load_contract()
         app = create_app(
             operations=contract.operations,
             openapi=document(contract),

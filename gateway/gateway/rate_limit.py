@@ -24,6 +24,7 @@ from chassis.quota import Quota
 from gateway.errors import EdgeError, Headers, retry_after
 
 TIMEOUT_SECONDS = 0.2
+CONNECT_SECONDS = 2.0
 RECOVERY_SECONDS = 1.0
 LARGEST_BATCH = 128
 # Callers that are counted while Redis is away; beyond it the longest unseen is forgotten.
@@ -99,6 +100,14 @@ class SharedLimits:
         self._sender: asyncio.Task[None] | None = None
         self._recovery: asyncio.Task[None] | None = None
         SHARED.set(1)
+
+    async def connect(self) -> None:
+        """Connect before the first call asks, and know whether Redis is there."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._redis.script_load(SCRIPT)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._lose(error)
 
     async def take(self, key: str, quota: Quota) -> Decision | None:
         """Decide a call of `key`; None while Redis is away."""
@@ -240,6 +249,7 @@ async def open_limiter(redis_url: str) -> AsyncIterator[Limiter]:
         retry=Retry(NoBackoff(), 0),
     )
     shared = SharedLimits(redis)
+    await shared.connect()
     try:
         yield Limiter(shared)
     finally:

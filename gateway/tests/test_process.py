@@ -154,6 +154,18 @@ def test_what_is_missing_or_wrong_is_a_line_each(free_port: FreePort) -> None:
     ]
 
 
+async def test_it_starts_without_redis(peer: Peer, free_port: FreePort, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    with process(environment(peer.port, "redis://127.0.0.1:1", port), log):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await eventually(lambda: ready(client))
+            assert (await client.get(f"/v1/agents/{ID}")).status_code == 200
+            sent = await client.post("/v1/auth/otp", json={"phone": "+919876543210"})
+            assert sent.status_code == 503
+    lost = [line for line in log.read_text().splitlines() if "rate limits are not shared" in line]
+    assert len(lost) == 1
+
+
 async def test_it_starts_without_its_peers_and_says_what_is_missing(
     redis_url: str, free_port: FreePort, tmp_path: Path
 ) -> None:

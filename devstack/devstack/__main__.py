@@ -25,10 +25,10 @@ def up(var: Path, platform: Platform) -> None:
             supervisor.stop()
 
 
-def demo(platform: Platform) -> None:
+def demo(var: Path, platform: Platform) -> None:
     from devstack import journey
 
-    journey.run(platform)
+    journey.run(platform, var)
 
 
 def migrate(var: Path, platform: Platform, services: list[str], down_to: str | None) -> None:
@@ -90,7 +90,7 @@ def main() -> None:
             case "up":
                 up(var, platform)
             case "demo":
-                demo(platform)
+                demo(var, platform)
             case "migrate":
                 migrate(var, platform, wanted.service or list(SERVICES), wanted.down)
             case "clean":

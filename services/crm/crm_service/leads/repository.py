@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    Text,
     bindparam,
     delete,
     func,
@@ -26,6 +28,7 @@ LEADS = select(*leads.c, contacts.c.full_name, contacts.c.phone).join(contacts)
 REQUIREMENT = ("bhk", "budget_min", "budget_max", "localities", "possession")
 COUNTED_UP_TO = 1000
 
+_STAGES = bindparam("stages", type_=ARRAY(Text))
 _GET = LEADS.where(leads.c.id == bindparam("id"))
 
 
@@ -50,7 +53,7 @@ class LeadRepository:
         """The leads whose columns have the values of `own`, newest first, beginning after the id `before`."""
         statement = LEADS.where(*_own(own))
         if stages:
-            statement = statement.where(leads.c.stage == func.any(bindparam("stages")))
+            statement = statement.where(leads.c.stage == func.any(_STAGES))
         if before is not None:
             statement = statement.where(leads.c.id < bindparam("before"))
         rows = await self._database.fetch(
@@ -62,7 +65,7 @@ class LeadRepository:
 
     async def count_by_stage(self, own: Mapping[str, uuid.UUID]) -> dict[LeadStage, int]:
         """How many leads of `own` are in each stage, counted up to COUNTED_UP_TO."""
-        stage = func.unnest(bindparam("stages")).table_valued("stage")
+        stage = func.unnest(_STAGES).table_valued("stage", name="wanted").render_derived()
         some = (
             select(literal(1).label("one"))
             .where(leads.c.stage == stage.c.stage, *_own(own))
@@ -81,7 +84,7 @@ class LeadRepository:
 
     async def newest_by_stage(self, own: Mapping[str, uuid.UUID], limit: int) -> list[Lead]:
         """The newest `limit` leads of `own` in each stage."""
-        stage = func.unnest(bindparam("stages")).table_valued("stage")
+        stage = func.unnest(_STAGES).table_valued("stage", name="wanted").render_derived()
         newest = (
             LEADS.where(leads.c.stage == stage.c.stage, *_own(own))
             .order_by(leads.c.id.desc())

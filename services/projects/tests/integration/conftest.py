@@ -12,10 +12,13 @@ from sqlalchemy import select, text
 from chassis import tables
 from devstack.testing_service import Running, RunService, Tokens
 from projects_service.__main__ import wire
+from projects_service.builders.repository import BuilderRepository
+from projects_service.projects.repository import ProjectRepository
+from projects_service.projects.service import ProjectService
 from projects_service.settings import ProjectsSettings
 from projects_service.units.repository import UnitRepository
 from projects_service.units.service import UnitService
-from propmubi.crm.v1 import leads_pb2, leads_pb2_grpc
+from propmubi.crm.v1 import leads_pb2
 from propmubi.projects.v1 import (
     builders_pb2,
     builders_pb2_grpc,
@@ -34,7 +37,7 @@ ADDRESS = {
 
 
 @dataclass
-class Crm(leads_pb2_grpc.LeadServiceServicer):
+class Crm:
     """Stands in for crm, on a real socket: a lead is seen by those whose token is listed with it."""
 
     leads: dict[str, str] = field(default_factory=dict)
@@ -42,16 +45,22 @@ class Crm(leads_pb2_grpc.LeadServiceServicer):
     target: str = ""
 
     async def start(self) -> None:
-        leads_pb2_grpc.add_LeadServiceServicer_to_server(self, self.server)
+        get_lead = grpc.unary_unary_rpc_method_handler(
+            self._get_lead,
+            request_deserializer=leads_pb2.GetLeadRequest.FromString,
+            response_serializer=leads_pb2.Lead.SerializeToString,
+        )
+        leads = grpc.method_handlers_generic_handler(
+            "propmubi.crm.v1.LeadService", {"GetLead": get_lead}
+        )
+        self.server.add_generic_rpc_handlers((leads,))
         self.target = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         await self.server.start()
 
     async def stop(self) -> None:
         await self.server.stop(None)
 
-    async def GetLead(  # noqa: N802  The name the contract gives it.
-        self, request: leads_pb2.GetLeadRequest, context: Any
-    ) -> leads_pb2.Lead:
+    async def _get_lead(self, request: leads_pb2.GetLeadRequest, context: Any) -> leads_pb2.Lead:
         token = dict(context.invocation_metadata())["authorization"].removeprefix("Bearer ")
         if self.leads.get(request.lead_id) != token:
             await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such lead.")
@@ -151,6 +160,11 @@ class Sales:
         )
         self.tower_id, self.unit_type_id = tower.id, unit_type.id
         await self.set_status(self.token, self.project_id, "registered", "selling")
+
+    def service_of_projects(self) -> ProjectService:
+        """What the timer lapses with."""
+        database = self.running.database
+        return ProjectService(ProjectRepository(database), BuilderRepository(database))
 
     def service_of_units(self) -> UnitService:
         """What the timer sweeps with."""

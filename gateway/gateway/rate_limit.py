@@ -6,6 +6,7 @@ guess or to spend are refused and the others are counted in this process alone; 
 """
 
 import asyncio
+import hashlib
 import math
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from chassis.quota import Quota
 from gateway.errors import EdgeError, Headers, retry_after
@@ -90,12 +91,42 @@ class Decision:
     seconds: float
 
 
+class _Script:
+    """SCRIPT on a connection of its own: redis-py's client around it would cost as much again as the call."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        self._sha = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+    async def connect(self) -> None:
+        await self._connection.connect()
+
+    async def disconnect(self) -> None:
+        await self._connection.disconnect()
+
+    async def call(self, keys: list[str], arguments: list[int]) -> list[int]:
+        """Run it; an error, and a timeout too, hangs up, so that no answer is taken for another's."""
+        if not self._connection.is_connected:
+            await self._connection.connect()
+        try:
+            return await self._run("EVALSHA", self._sha, keys, arguments)
+        except NoScriptError:  # Redis was restarted.
+            return await self._run("EVAL", SCRIPT, keys, arguments)
+
+    async def _run(
+        self, command: str, script: str, keys: list[str], arguments: list[int]
+    ) -> list[int]:
+        await self._connection.send_command(command, script, len(keys), *keys, *arguments)
+        answer: list[int] = await self._connection.read_response()
+        return answer
+
+
 class SharedLimits:
     """Decisions by Redis. Whoever asks while a batch is under way is decided in the next."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._script = redis.register_script(SCRIPT)
+        self._script = _Script(redis)
         self._waiting: deque[tuple[str, Quota, asyncio.Future[Decision | None]]] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._recovery: asyncio.Task[None] | None = None
@@ -105,7 +136,7 @@ class SharedLimits:
         """Connect before the first call asks, and know whether Redis is there."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._redis.script_load(SCRIPT)
+                await self._script.connect()
         except (RedisError, OSError, TimeoutError) as error:
             self._lose(error)
 
@@ -123,6 +154,7 @@ class SharedLimits:
         for task in (self._sender, self._recovery):
             if task is not None:
                 task.cancel()
+        await self._script.disconnect()
 
     async def _send(self) -> None:
         try:
@@ -143,7 +175,7 @@ class SharedLimits:
         arguments = [number for _, quota, _ in batch for number in (quota.calls, quota.seconds)]
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                answer = await self._script(keys, arguments)
+                answer = await self._script.call(keys, arguments)
         except (RedisError, OSError, TimeoutError) as error:
             self._lose(error)
             answer = None

@@ -22,7 +22,6 @@ from crm_service.leads.consumers import LeadConsumers
 from crm_service.leads.repository import LeadRepository
 from crm_service.leads.service import LeadService
 from crm_service.leads.servicer import LeadServicer
-from crm_service.notices.consumers import NoticeConsumers
 from crm_service.notices.repository import NoticeRepository
 from crm_service.notices.service import NoticeService
 from crm_service.notices.timers import NoticeTimers
@@ -43,17 +42,18 @@ def wire(service: Service, agents_channel: grpc.aio.Channel, sms: SmsProvider) -
     enquiries, notices = EnquiryRepository(database), NoticeRepository(database)
     hours = BusinessHours(settings.business_opens, settings.business_closes)
     first_response = timedelta(minutes=settings.first_response_minutes)
-    pipeline = LeadService(leads, activities, agents, hours, first_response)
+    pipeline = LeadService(
+        leads, activities, notices, agents, hours=hours, first_response=first_response
+    )
     timeline = ActivityService(activities, leads, pipeline)
     intake = EnquiryService(enquiries, leads, activities, pipeline, agents)
-    telling = NoticeService(notices, leads, agents, sms)
+    telling = NoticeService(leads, agents, sms)
 
     add_LeadServiceServicer_to_server(LeadServicer(database, pipeline, intake, page_tokens), server)
     add_ActivityServiceServicer_to_server(ActivityServicer(database, timeline, page_tokens), server)
     consumers = LeadConsumers(pipeline)
     service.consume("projects", consumers.of_projects)
     service.consume("agents", consumers.of_agents)
-    service.consume("crm", NoticeConsumers(telling).of_crm)
     assigning = EnquiryTimers(database, enquiries, intake).assign_waiting
     service.every(settings.assign_every_seconds, "assign-leads", assigning)
     notifying = NoticeTimers(database, notices, telling).send_waiting

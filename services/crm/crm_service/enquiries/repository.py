@@ -13,7 +13,7 @@ from crm_service.leads.domain import Lead, LeadStage, Owner
 from crm_service.leads.models import HOLDS_TARGET, UNASSIGNED, contacts, leads
 from crm_service.leads.repository import LEADS, lead_of
 
-# Contact, lead and first activity in one round trip. It makes nothing when the person has a lead for the target that
+# Contact, lead, first activity and the owner's notice in one round trip. It makes nothing when the person has a lead for the target that
 # is open or lost, in the owner's account, in none, or, where the owner is not known, in any; and nothing when the owner
 # is suspended. Two of it at once meet at the unique indexes: the second waits for the first and then makes nothing.
 _ADD = text("""
@@ -40,6 +40,9 @@ _ADD = text("""
     ), activity as (
         insert into activities (id, lead_id, kind, text, to_stage, reference)
         select :activity_id, id, 'message', :text, :stage, :reference from lead
+    ), notice as (
+        insert into notices (id, lead_id, agent_id)
+        select :notice_id, id, :owner_agent_id from lead where :owner_agent_id is not null
     )
     select id from lead
     """).bindparams(
@@ -52,6 +55,7 @@ _ADD = text("""
             "target_id",
             "owner_agent_id",
             "activity_id",
+            "notice_id",
         )
     ),
     *(
@@ -100,6 +104,7 @@ class EnquiryRepository:
                 "contact_id": new_id(),
                 "lead_id": new_id(),
                 "activity_id": new_id(),
+                "notice_id": new_id(),
                 "account_id": owner and owner.account_id,
                 "phone": enquiry.phone,
                 "full_name": enquiry.full_name,

@@ -14,7 +14,7 @@ from crm_service.enquiries.domain import Enquiry
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.leads.domain import Lead, LeadStage, Owner
 from crm_service.leads.repository import LeadRepository
-from crm_service.leads.service import LeadService, publish_assigned
+from crm_service.leads.service import LeadService
 from propmubi.crm.v1.events_pb2 import LeadAssigned, LeadCreated
 
 # How often a lead may be closed, or its owner suspended, while an enquiry about it is being added.
@@ -116,7 +116,7 @@ class EnquiryService:
             sla_due_at=self._pipeline.due_from_now() if stays else None,
         )
         if stays:
-            publish_assigned(tx, lead)
+            await self._pipeline.announce(tx, lead)
         elif owner is not None:
             await self._pipeline.give(tx, lead, owner)
 

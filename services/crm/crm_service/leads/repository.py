@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     Text,
+    Uuid,
     bindparam,
     delete,
     func,
@@ -30,6 +31,7 @@ COUNTED_UP_TO = 1000
 
 _STAGES = bindparam("stages", type_=ARRAY(Text))
 _GET = LEADS.where(leads.c.id == bindparam("id"))
+_GET_MANY = LEADS.where(leads.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid))))
 
 
 class LeadRepository:
@@ -41,6 +43,11 @@ class LeadRepository:
     async def get(self, lead_id: uuid.UUID) -> Lead:
         """The lead; raises NotFound."""
         return _existing(await self._database.fetch_one(_GET, {"id": lead_id}))
+
+    async def get_many(self, lead_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Lead]:
+        """Leads by their ids."""
+        rows = await self._database.fetch(_GET_MANY, {"ids": [*lead_ids]})
+        return {row["id"]: lead_of(row) for row in rows}
 
     async def list_page(
         self,

@@ -23,6 +23,7 @@ from crm_service.leads.domain import (
     check_requirement,
 )
 from crm_service.leads.repository import LeadRepository, not_found
+from crm_service.notices.repository import NoticeRepository
 from propmubi.crm.v1.events_pb2 import LeadAssigned, LeadStageChanged
 
 BOARD_COLUMN = 10
@@ -35,12 +36,15 @@ class LeadService:
         self,
         leads: LeadRepository,
         activities: ActivityRepository,
+        notices: NoticeRepository,
         agents: Agents,
+        *,
         hours: BusinessHours,
         first_response: timedelta,
     ) -> None:
         self._leads = leads
         self._activities = activities
+        self._notices = notices
         self._agents = agents
         self._hours = hours
         self._first_response = first_response
@@ -167,7 +171,7 @@ class LeadService:
             lead = await self._leads.change(tx, lead, **changes)
             text = "Assigned to another agent."
             await self._activities.add(tx, lead.id, ActivityKind.SYSTEM, text, user_id=user_id)
-        publish_assigned(tx, lead)
+        await self.announce(tx, lead)
         return lead
 
     async def move(
@@ -196,6 +200,20 @@ class LeadService:
             LeadStageChanged(lead_id=str(lead.id), from_stage=lead.stage, to_stage=to), lead.id
         )
         return after
+
+    async def announce(self, tx: Transaction, lead: Lead) -> None:
+        """`lead` has an owner, whose clock runs: tell the other services, and her."""
+        assert lead.owner_agent_id is not None
+        assert lead.sla_due_at is not None
+        tx.publish(
+            LeadAssigned(
+                lead_id=str(lead.id),
+                owner_agent_id=str(lead.owner_agent_id),
+                sla_due_at=timestamp(lead.sla_due_at),
+            ),
+            lead.id,
+        )
+        await self._notices.add(tx, lead.id, lead.owner_agent_id)
 
     async def hold(
         self, tx: Transaction, lead_id: uuid.UUID, claim_id: str, until: datetime
@@ -240,19 +258,6 @@ class LeadService:
     def due_from_now(self) -> datetime:
         """When somebody who is given a lead now should have responded."""
         return self._hours.after(datetime.now(UTC), self._first_response)
-
-
-def publish_assigned(tx: Transaction, lead: Lead) -> None:
-    """Tell that `lead` has an owner, whose clock runs."""
-    assert lead.sla_due_at is not None
-    tx.publish(
-        LeadAssigned(
-            lead_id=str(lead.id),
-            owner_agent_id=str(lead.owner_agent_id),
-            sla_due_at=timestamp(lead.sla_due_at),
-        ),
-        lead.id,
-    )
 
 
 def _claim(claim_id: str) -> str:

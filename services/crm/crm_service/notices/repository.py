@@ -1,10 +1,11 @@
 """The SQL of notices."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from chassis.database import Database, Transaction
 from chassis.ids import new_id
@@ -21,6 +22,7 @@ class NoticeRepository:
         self._database = database
 
     async def add(self, tx: Transaction, lead_id: uuid.UUID, agent_id: uuid.UUID) -> None:
+        """The agent is to be told of the lead, soon after `tx` is committed."""
         await tx.execute(insert(notices).values(id=new_id(), lead_id=lead_id, agent_id=agent_id))
 
     async def claim(self, tx: Transaction, limit: int) -> list[Notice]:
@@ -40,10 +42,13 @@ class NoticeRepository:
         )
         return [_notice(row) for row in claimed]
 
-    async def end(self, tx: Transaction, notice_id: uuid.UUID) -> None:
-        """It was sent, or never will be."""
+    async def end(self, tx: Transaction, notice_ids: Sequence[uuid.UUID]) -> None:
+        """They were sent, or never will be."""
         await tx.execute(
-            update(notices).where(notices.c.id == notice_id).values(ended_at=func.now())
+            update(notices)
+            .where(notices.c.id == func.any(bindparam("ids")))
+            .values(ended_at=func.now()),
+            {"ids": [*notice_ids]},
         )
 
 

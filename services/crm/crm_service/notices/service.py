@@ -1,18 +1,18 @@
 """Telling agents by SMS of the leads they were given."""
 
+import asyncio
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 
-from chassis.database import Transaction
 from chassis.errors import NotFound, Unavailable
 from chassis.sms import SmsNotSent, SmsProvider
 from crm_service.clients import Agents
 from crm_service.leads.domain import Lead
 from crm_service.leads.repository import LeadRepository
 from crm_service.notices.domain import Notice, body_about
-from crm_service.notices.repository import NoticeRepository
 
 log = structlog.get_logger()
 
@@ -20,21 +20,20 @@ log = structlog.get_logger()
 class NoticeService:
     """The use cases of notices."""
 
-    def __init__(
-        self, notices: NoticeRepository, leads: LeadRepository, agents: Agents, sms: SmsProvider
-    ) -> None:
-        self._notices = notices
+    def __init__(self, leads: LeadRepository, agents: Agents, sms: SmsProvider) -> None:
         self._leads = leads
         self._agents = agents
         self._sms = sms
 
-    async def write_down(self, tx: Transaction, lead_id: uuid.UUID, agent_id: uuid.UUID) -> None:
-        """The agent is to be told of the lead, soon after `tx` is committed."""
-        await self._notices.add(tx, lead_id, agent_id)
+    async def send(self, claimed: Sequence[Notice]) -> list[uuid.UUID]:
+        """Send claimed notices, outside any transaction; those to which that is the end."""
+        leads = await self._leads.get_many([notice.lead_id for notice in claimed])
+        ended = await asyncio.gather(
+            *(self._send(notice, leads[notice.lead_id]) for notice in claimed)
+        )
+        return [notice.id for notice, end in zip(claimed, ended, strict=True) if end]
 
-    async def send(self, notice: Notice) -> bool:
-        """Send a claimed notice, outside any transaction; whether that is the end of it."""
-        lead = await self._leads.get(notice.lead_id)
+    async def _send(self, notice: Notice, lead: Lead) -> bool:
         if not notice.still_news(lead, datetime.now(UTC)):
             return True
         try:
@@ -54,7 +53,7 @@ class NoticeService:
         subject = "a project"
         try:
             if lead.target_kind == "listing":
-                found = await self._agents.owner_now(lead.target_id)
+                found = await self._agents.owner_of(lead.target_id)
                 if found.owner.agent_id == notice.agent_id:
                     return found.phone, found.summary
                 subject = found.summary

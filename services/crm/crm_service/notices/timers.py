@@ -1,9 +1,6 @@
 """The timer that sends what was written down to be sent."""
 
-import asyncio
-
 from chassis.database import Database
-from crm_service.notices.domain import Notice
 from crm_service.notices.repository import NoticeRepository
 from crm_service.notices.service import NoticeService
 
@@ -26,9 +23,7 @@ class NoticeTimers:
         """
         async with self._database.transaction() as tx:
             claimed = await self._notices.claim(tx, BATCH)
-        await asyncio.gather(*(self._send(notice) for notice in claimed))
-
-    async def _send(self, notice: Notice) -> None:
-        if await self._service.send(notice):
+        if claimed:
+            ended = await self._service.send(claimed)
             async with self._database.transaction() as tx:
-                await self._notices.end(tx, notice.id)
+                await self._notices.end(tx, ended)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from google.protobuf import any_pb2, timestamp_pb2
 from google.protobuf.message import Message
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import bindparam, delete, func, select, text, update
+from sqlalchemy import ARRAY, bindparam, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import idempotency, metrics
@@ -44,19 +44,35 @@ BACKOFF_SECONDS = 1.0
 
 log = structlog.get_logger()
 
+# One statement for all events of a transaction, since each costs a round trip. The counters are locked in one order,
+# so that two transactions can't wait for each other, and before positions are drawn.
 _WRITE = text("""
-    with counted as (
-        insert into event_sequence (aggregate_id, last) values (:aggregate_id, 1)
-        on conflict (aggregate_id) do update set last = event_sequence.last + 1
-        returning last
+    with event as (
+        select * from unnest(:ids, :aggregate_ids, :names, :payloads)
+            with ordinality as event (id, aggregate_id, name, payload, place)
+    ), counted as (
+        insert into event_sequence (aggregate_id, last)
+        select aggregate_id, count(*) from event group by aggregate_id order by aggregate_id
+        on conflict (aggregate_id) do update set last = event_sequence.last + excluded.last
+        returning aggregate_id, last
     )
     insert into outbox (id, aggregate_id, sequence, name, payload, correlation_id, traceparent)
-    select :id, :aggregate_id, counted.last, :name, :payload, :correlation_id, :traceparent from counted
+    select
+        id,
+        aggregate_id,
+        last - count(*) over (partition by aggregate_id)
+            + row_number() over (partition by aggregate_id order by place),
+        name,
+        payload,
+        :correlation_id,
+        :traceparent
+    from event join counted using (aggregate_id)
+    order by place
     """).bindparams(
-    bindparam("id", type_=outbox.c.id.type),
-    bindparam("aggregate_id", type_=outbox.c.aggregate_id.type),
-    bindparam("name", type_=outbox.c.name.type),
-    bindparam("payload", type_=outbox.c.payload.type),
+    bindparam("ids", type_=ARRAY(outbox.c.id.type)),
+    bindparam("aggregate_ids", type_=ARRAY(outbox.c.aggregate_id.type)),
+    bindparam("names", type_=ARRAY(outbox.c.name.type)),
+    bindparam("payloads", type_=ARRAY(outbox.c.payload.type)),
     bindparam("correlation_id", type_=outbox.c.correlation_id.type),
     bindparam("traceparent", type_=outbox.c.traceparent.type),
 )
@@ -88,25 +104,28 @@ def event_name(payload: Message) -> str:
     return name
 
 
-async def write(connection: AsyncConnection, events: Iterable[NewEvent]) -> None:
-    """Write `events` in the transaction of `connection`."""
+async def write(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
+    """Write `events`, in their order, in the transaction of `connection`."""
+    if not events:
+        return
     call = current_call_or_none()
-    parent = traceparent()
-    # Counters are locked in one order, so that two transactions can't wait for each other.
-    for event in sorted(events, key=lambda event: event.aggregate_id):
-        payload = any_pb2.Any()
-        payload.Pack(event.payload)
-        await connection.execute(
-            _WRITE,
-            {
-                "id": new_id(),
-                "aggregate_id": event.aggregate_id,
-                "name": event_name(event.payload),
-                "payload": payload.SerializeToString(),
-                "correlation_id": call.correlation_id if call else "",
-                "traceparent": parent,
-            },
-        )
+    await connection.execute(
+        _WRITE,
+        {
+            "ids": [new_id() for _ in events],
+            "aggregate_ids": [event.aggregate_id for event in events],
+            "names": [event_name(event.payload) for event in events],
+            "payloads": [_packed(event.payload) for event in events],
+            "correlation_id": call.correlation_id if call else "",
+            "traceparent": traceparent(),
+        },
+    )
+
+
+def _packed(payload: Message) -> bytes:
+    packed = any_pb2.Any()
+    packed.Pack(payload)
+    return packed.SerializeToString()
 
 
 class Relay:

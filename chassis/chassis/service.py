@@ -1,6 +1,7 @@
 """A running service: its resources, its consumers and its timers, from start to drain."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -128,11 +129,16 @@ async def open_service(
 async def _repeat(
     lease: Lease, seconds: float, name: str, work: Callable[[], Awaitable[None]]
 ) -> None:
-    while True:
-        enter(background_call(name))
-        try:
-            if await lease.take():
-                await work()
-        except (DomainError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
-            log.warning("timer failed", timer=name, error=type(error).__name__)
-        await asyncio.sleep(seconds)
+    try:
+        while True:
+            enter(background_call(name))
+            try:
+                if await lease.take():
+                    await work()
+            except (DomainError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
+                log.warning("timer failed", timer=name, error=type(error).__name__)
+            await asyncio.sleep(seconds)
+    finally:
+        # Another replica, or the next start of this one, need not wait until it runs out.
+        with contextlib.suppress(DomainError, OSError):
+            await lease.give_up()

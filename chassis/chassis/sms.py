@@ -5,7 +5,7 @@ No body and no full phone number is ever logged: bodies carry one-time passwords
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,6 +161,16 @@ class _TwilioHttp(AsyncTwilioHttpClient):  # type: ignore[misc]  # Twilio ships 
         super().__init__()
         self._origin = urlsplit(base_url)
 
-    async def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        auth: tuple[str, str],
+        **others: Any,
+    ) -> Any:
         parts = urlsplit(url)._replace(scheme=self._origin.scheme, netloc=self._origin.netloc)
-        return await super().request(method, parts.geturl(), *args, **kwargs)
+        # As a header: Twilio's own way is deprecated in aiohttp.
+        authorized = {**headers, "Authorization": aiohttp.encode_basic_auth(*auth)}
+        return await super().request(method, parts.geturl(), headers=authorized, **others)

@@ -28,7 +28,7 @@ from propmubi.auth.v1.auth_pb2_grpc import (
     add_UserServiceServicer_to_server,
 )
 
-FORMER_ADMINS_SECONDS = 60.0
+FORMER_ADMINS_SECONDS = 10.0
 SWEEP_SECONDS = 3_600.0
 
 

@@ -51,7 +51,11 @@ class Delivery:
         while True:
             to, body = await self._queue.get()
             try:
-                with contextlib.suppress(SmsNotSent):  # Counted and logged where it happened.
-                    await self._sms.send(to, body)
+                await self._sms.send(to, body)
+            except SmsNotSent:  # Counted and logged where it happened.
+                pass
+            except Exception:
+                # A message that trips the provider's client must not end the sending of others.
+                log.exception("sms failed", last_digits=to[-4:])
             finally:
                 self._queue.task_done()

@@ -1,0 +1,190 @@
+"""Text messages: to a file, and to a stand-in of Twilio's Messages API that answers well, badly or not at all."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import ValidationError
+
+from chassis import metrics
+from chassis.errors import InvalidArgument
+from chassis.phones import country, normalise
+from chassis.quota import Quota, parse_quota
+from chassis.sms import SmsNotSent, SmsSettings, open_sms
+
+SECRET = "only-for-tests-and-at-least-32-characters"
+TO, BODY = "+919876543210", "123456 is your PropMubi code."
+
+
+def settings(**changes: Any) -> SmsSettings:
+    given = {
+        "environment": "development",
+        "redis_url": "redis://localhost",
+        "metrics_port": 0,
+        "grpc_port": 0,
+        "database_url": "postgresql://localhost",
+        "service_id": "auth",
+        "service_secret": SECRET,
+        "cursor_key": SECRET,
+        "twilio_account_sid": "AC0123",
+        "twilio_auth_token": "token",
+        "twilio_from": "+15005550006",
+        **changes,
+    }
+    return SmsSettings(**given)
+
+
+def count(provider: str, outcome: str) -> float:
+    return metrics.SMS.labels(provider, outcome)._value.get()
+
+
+class Twilio:
+    """Stands in for Twilio's Messages API."""
+
+    def __init__(self) -> None:
+        self.status = 201
+        self.answer = json.dumps({"sid": "SM1", "status": "queued"})
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.received: list[dict[str, Any]] = []
+        self.url = ""
+
+    async def serve(self, request: web.Request) -> web.Response:
+        self.received.append(
+            {
+                "path": request.path,
+                "form": dict(await request.post()),
+                "authorization": request.headers["Authorization"],
+            }
+        )
+        await self.answers.wait()
+        return web.Response(status=self.status, text=self.answer, content_type="application/json")
+
+
+@pytest.fixture
+async def twilio() -> AsyncIterator[Twilio]:
+    stand_in = Twilio()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", stand_in.serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    stand_in.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield stand_in
+    stand_in.answers.set()
+    await runner.cleanup()
+
+
+async def test_twilio_is_told_who_what_and_from_whom(twilio: Twilio) -> None:
+    before = count("twilio", "sent")
+    async with open_sms(settings(twilio_base_url=twilio.url)) as sms:
+        await sms.send(TO, BODY)
+    [received] = twilio.received
+    assert received["path"] == "/2010-04-01/Accounts/AC0123/Messages.json"
+    assert received["form"] == {"To": TO, "From": "+15005550006", "Body": BODY}
+    assert received["authorization"] == "Basic " + base64.b64encode(b"AC0123:token").decode()
+    assert count("twilio", "sent") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "outcome"),
+    [
+        (400, '{"code": 21211, "message": "Invalid To", "status": 400}', "rejected"),
+        (429, '{"code": 20429, "message": "Too many", "status": 429}', "failed"),
+        (503, '{"code": 20503, "message": "Down", "status": 503}', "failed"),
+        (502, "<html>Bad gateway</html>", "failed"),
+        (201, "not json", "failed"),
+    ],
+)
+async def test_a_refusal_and_a_fault_are_told_apart_and_nothing_is_sent_twice(
+    twilio: Twilio,
+    status: int,
+    answer: str,
+    outcome: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    twilio.status, twilio.answer = status, answer
+    before = count("twilio", outcome)
+    async with open_sms(settings(twilio_base_url=twilio.url)) as sms:
+        with pytest.raises(SmsNotSent) as failure:
+            await sms.send(TO, BODY)
+    assert failure.value.outcome == outcome
+    assert count("twilio", outcome) == before + 1
+    assert len(twilio.received) == 1
+    printed = "".join(capfd.readouterr())
+    assert TO not in printed
+    assert BODY not in printed
+
+
+async def test_a_stalled_provider_is_left_after_our_own_timeout(twilio: Twilio) -> None:
+    twilio.answers.clear()
+    before = count("twilio", "timeout")
+    async with open_sms(settings(twilio_base_url=twilio.url, sms_timeout_seconds=0.2)) as sms:
+        async with asyncio.timeout(2):
+            with pytest.raises(SmsNotSent) as failure:
+                await sms.send(TO, BODY)
+    assert failure.value.outcome == "timeout"
+    assert count("twilio", "timeout") == before + 1
+
+
+async def test_a_provider_that_is_away_fails(free_port: Any) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    async with open_sms(settings(twilio_base_url=away)) as sms:
+        with pytest.raises(SmsNotSent) as failure:
+            await sms.send(TO, BODY)
+    assert failure.value.outcome == "failed"
+
+
+async def test_the_file_gets_a_line_for_each_message(tmp_path: Path) -> None:
+    path = tmp_path / "sms.jsonl"
+    given = settings(sms_provider="file", sms_outbox_file=path)
+    async with open_sms(given) as sms, open_sms(given) as another:
+        await asyncio.gather(*(who.send(TO, BODY) for who in (sms, another) * 25))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 50
+    assert all(set(line) == {"to", "body", "at"} and line["to"] == TO for line in lines)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_file_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    given = settings(sms_provider="file", sms_outbox_file=tmp_path / "absent" / "sms.jsonl")
+    async with open_sms(given) as sms:
+        with pytest.raises(SmsNotSent):
+            await sms.send(TO, BODY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"environment": "production", "sms_provider": "file"}, "sms_provider"),
+        ({"twilio_account_sid": ""}, "twilio_account_sid"),
+        ({"twilio_auth_token": ""}, "twilio_auth_token"),
+        ({"twilio_from": ""}, "twilio_from"),
+    ],
+)
+def test_settings_that_send_nothing_are_refused(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings(**changes)
+    assert [error["loc"] for error in refused.value.errors()] == [(field,)]
+
+
+def test_quotas() -> None:
+    assert parse_quota("10/15m") == Quota(10, 900)
+    assert parse_quota("600/1m") == Quota(600, 60)
+    for bad in ("", "10", "0/1m", "1/0s", "-1/1m", "1/1d", "1.5/1m"):
+        with pytest.raises(ValueError, match="number of calls"):
+            parse_quota(bad)
+
+
+def test_phones() -> None:
+    assert normalise("98765 43210") == normalise("+91 98765-43210") == TO
+    assert (country(TO), country("+971501234567"), country("+80012345678")) == ("IN", "AE", "001")
+    for bad in ("", "12", "+91", "phone", "+919"):
+        with pytest.raises(InvalidArgument):
+            normalise(bad)

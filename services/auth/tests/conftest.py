@@ -1,0 +1,160 @@
+"""The auth service under test: the real one in this process, over a real socket, with its text messages in a file.
+
+After every test its log, at DEBUG, is searched for what must never be in one.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from auth_service.__main__ import open_auth
+from auth_service.settings import AuthSettings
+from chassis import logs, phones
+from devstack.testing import ServiceDatabase
+from devstack.testing_service import SECRET, Running
+from propmubi.auth.v1 import auth_pb2 as pb
+from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub, UserServiceStub
+
+PHONE = "+919876543210"
+AGENT = "test-browser/1.0"
+
+JWT = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
+FULL_PHONE = re.compile(r"(?<![\w.-])(\+91)?[6-9]\d{9}(?![\w.-])")
+
+
+class Auth:
+    """A running auth service, and a person's way through it."""
+
+    def __init__(self, running: Running, outbox: Path, secrets: set[str]) -> None:
+        self.running = running
+        self.database = running.database
+        self._outbox = outbox
+        self._secrets = secrets
+
+    def stub(self, token: str | None = None, *, agent: str = AGENT, **metadata: str) -> Any:
+        return AuthServiceStub(self.running.caller(token, x_client_user_agent=agent, **metadata))
+
+    def users(self, token: str, **metadata: str) -> Any:
+        return UserServiceStub(self.running.caller(token, **metadata))
+
+    async def request_otp(self, phone: str = PHONE) -> tuple[str, str]:
+        """A challenge and the code that was sent for it."""
+        before = len(self.messages(phone))
+        answer = await self.stub().RequestOtp(pb.RequestOtpRequest(phone=phone))
+        async with asyncio.timeout(5):
+            while True:
+                messages = self.messages(phone)
+                if len(messages) > before:
+                    break
+                await asyncio.sleep(0.005)
+        found = re.search(r"\b\d{6}\b", messages[-1]["body"])
+        assert found is not None
+        self._secrets.add(found[0])
+        return answer.challenge_id, found[0]
+
+    async def verify(self, challenge_id: str, code: str, **metadata: str) -> pb.TokenResponse:
+        request = pb.VerifyOtpRequest(challenge_id=challenge_id, code=code)
+        return self._seen(await self.stub(**metadata).VerifyOtp(request))
+
+    async def sign_in(self, phone: str = PHONE, **metadata: str) -> pb.TokenResponse:
+        return await self.verify(*await self.request_otp(phone), **metadata)
+
+    async def refresh(self, refresh_token: str, **metadata: str) -> pb.TokenResponse:
+        request = pb.RefreshTokenRequest(refresh_token=refresh_token)
+        return self._seen(await self.stub(**metadata).RefreshToken(request))
+
+    async def me(self, access_token: str) -> pb.User:
+        user: pb.User = await self.users(access_token).GetMe(pb.GetMeRequest())
+        return user
+
+    def messages(self, phone: str) -> list[dict[str, str]]:
+        number = phones.normalise(phone)
+        lines = self._outbox.read_text().splitlines() if self._outbox.exists() else []
+        return [message for line in lines if (message := json.loads(line))["to"] == number]
+
+    async def rows(self, query: str, *parameters: Any) -> list[Any]:
+        """What `query` finds, by asyncpg's own means."""
+        pooled = await self.database.engine.raw_connection()
+        try:
+            driver: Any = pooled.driver_connection
+            return list(await driver.fetch(query, *parameters))
+        finally:
+            pooled.close()
+
+    async def events(self) -> list[str]:
+        return [row["name"] for row in await self.rows("select name from outbox order by position")]
+
+    def _seen(self, answer: pb.TokenResponse) -> pb.TokenResponse:
+        self._secrets.update((answer.access_token, answer.refresh_token))
+        return answer
+
+
+RunAuth = Callable[..., AbstractAsyncContextManager[Auth]]
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_the_test(capfd: pytest.CaptureFixture[str]) -> Iterator[set[str]]:
+    """The secrets a test met; none of them, no token and no phone may be in its log."""
+    secrets: set[str] = set()
+    yield secrets
+    logs._output.flush()
+    log = "".join(capfd.readouterr())
+    assert not JWT.search(log)
+    assert not FULL_PHONE.search(log)
+    for secret in secrets:
+        assert not re.search(rf"(?<![\w.-]){re.escape(secret)}(?![\w.-])", log)
+
+
+@pytest.fixture
+def run_auth(
+    service_database: ServiceDatabase,
+    redis_url: str,
+    tmp_path: Path,
+    secrets_of_the_test: set[str],
+) -> RunAuth:
+    """Runs a replica of auth; those of one test share their database and Valkey."""
+
+    @asynccontextmanager
+    async def run(**settings: Any) -> AsyncIterator[Auth]:
+        outbox = tmp_path / "sms.jsonl"
+        given: dict[str, Any] = {
+            "environment": "development",
+            "database_url": await service_database("auth"),
+            "redis_url": redis_url,
+            "grpc_host": "127.0.0.1",
+            "grpc_port": 0,
+            "metrics_port": 0,
+            "service_secret": SECRET,
+            "cursor_key": SECRET,
+            "otp_pepper": "pepper-" + SECRET,
+            "refresh_key": "refresh-" + SECRET,
+            "key_encryption_key": "keys-" + SECRET,
+            "service_secrets": f"crm={SECRET},agents={SECRET}-2",
+            "sms_provider": "file",
+            "sms_outbox_file": outbox,
+            **settings,
+        }
+        async with (
+            open_auth(AuthSettings(**given)) as (service, services),
+            service.serving(services),
+        ):
+            assert service.keys_loaded is not None
+            await service.keys_loaded.wait()
+            where = f"127.0.0.1:{service.server.port}"
+            async with grpc.aio.insecure_channel(where) as channel:
+                yield Auth(Running(service, channel), outbox, secrets_of_the_test)
+
+    return run
+
+
+@pytest.fixture
+async def auth(run_auth: RunAuth) -> AsyncIterator[Auth]:
+    async with run_auth() as running:
+        yield running

@@ -17,7 +17,6 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from sqlalchemy import Executable, Select, event
 from sqlalchemy.engine import CursorResult, make_url
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -29,6 +28,15 @@ from chassis.tracing import tracer
 
 POOL_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT = "15s"
+AWAY = "The database can't be reached just now: try again."
+# What asyncpg says when Postgres goes away under a statement.
+LOST = (
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    OSError,
+)
 
 log = structlog.get_logger()
 MessageT = TypeVar("MessageT", bound=Message)
@@ -127,9 +135,9 @@ class Database:
             driver: Any = pooled.driver_connection
             with _observed(sql):
                 rows: list[asyncpg.Record] = await driver.fetch(sql, *values)
-        except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError) as error:
+        except LOST as error:
             pooled.invalidate(error)
-            raise Unavailable("The database can't be reached just now: try again.") from error
+            raise Unavailable(AWAY) from error
         except BaseException:
             # A cancelled query may still be running on the connection: don't hand it to the next caller.
             pooled.invalidate()
@@ -142,8 +150,12 @@ class Database:
         started = time.perf_counter()
         try:
             pooled = await self.engine.raw_connection()
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            raise Unavailable("The database can't be reached just now: try again.") from error
+            # Those that Postgres closed while they lay in the pool.
+            while pooled.driver_connection.is_closed():  # type: ignore[union-attr]
+                pooled.invalidate()
+                pooled = await self.engine.raw_connection()
+        except PoolTimeoutError as error:
+            raise Unavailable(AWAY) from error
         metrics.POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
         return pooled
 
@@ -153,21 +165,11 @@ class Database:
         connection = self.engine.connect()
         try:
             await connection.start()
-        except (
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresError,
-            DBAPIError,
-            PoolTimeoutError,
-        ) as error:
-            raise Unavailable("The database can't be reached just now: try again.") from error
+        except PoolTimeoutError as error:
+            raise Unavailable(AWAY) from error
         metrics.POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
         try:
             yield connection
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable("The database went away: try again.") from error
-            raise
         finally:
             await asyncio.shield(connection.close())
 
@@ -210,6 +212,17 @@ def _observe_statements(engine: AsyncEngine) -> None:
         observed = getattr(error.execution_context, "observed", None)
         if observed is not None:
             observed.__exit__(None, None, None)
+        # Whoever meets a lost connection, a request or the relay, a consumer or a timer, may try again.
+        if error.is_disconnect:
+            raise Unavailable(AWAY)
+
+
+async def _connect(*arguments: Any, **options: Any) -> Any:
+    """Asyncpg's connect, for callers that may try again."""
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise Unavailable(AWAY) from error
 
 
 @asynccontextmanager
@@ -223,6 +236,7 @@ async def open_database(settings: ServiceSettings) -> AsyncIterator[Database]:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_use_lifo=True,
         connect_args={
+            "async_creator_fn": _connect,
             "timeout": POOL_TIMEOUT_SECONDS,
             "statement_cache_size": settings.database_statement_cache_size,
             "prepared_statement_cache_size": settings.database_statement_cache_size,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from sqlalchemy import Column, DateTime, Index, Table, Text, Uuid, func, insert
 
 from chassis.database import Transaction
@@ -54,4 +55,7 @@ async def write(
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """Words as they are, whatever else as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return orjson.dumps(value, default=str).decode().strip('"')

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 import structlog
@@ -45,7 +46,8 @@ class Service:
     auth: grpc.aio.Channel
     keys: Keys
     revocations: Revocations
-    works: list[Awaitable[None]] = field(default_factory=list)
+    # What runs beside the servicers for as long as the service serves.
+    works: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     keys_loaded: asyncio.Event | None = None
     exits: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -63,12 +65,12 @@ class Service:
 
     def consume(self, source: str, handlers: Mapping[type[Message], Handler]) -> None:
         """Apply the events of `source` to this service's schema."""
-        self.works.append(Consumer(self.database, self.redis, self.name, source, handlers).run())
+        self.works.append(Consumer(self.database, self.redis, self.name, source, handlers).run)
 
     def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` every so many seconds, in one replica at a time."""
         self.works.append(
-            _repeat(Lease(self.database.engine, f"timer/{name}"), seconds, name, work)
+            partial(_repeat, Lease(self.database.engine, f"timer/{name}"), seconds, name, work)
         )
 
     async def run(self, services: Sequence[str]) -> None:
@@ -88,7 +90,7 @@ class Service:
             lambda event: revoke(self.revocations, event),
             on_gap,
         )
-        async with process.background(*self.works, relay.run(), revoked):
+        async with process.background(*(work() for work in self.works), relay.run(), revoked):
             await self.server.start(services)
             async with process.background(self._tell_when_ready()):
                 yield
@@ -120,7 +122,7 @@ async def open_service(
             name, settings, database, redis, Server(settings, verifier), auth, source, revocations
         )
         if isinstance(source, RemoteKeys):
-            service.works.append(source.run())
+            service.works.append(source.run)
             service.keys_loaded = source.loaded
         await stack.enter_async_context(service.exits)
         yield service

@@ -73,7 +73,7 @@ async def open_auth(settings: AuthSettings) -> AsyncIterator[tuple[Service, list
         )
         add_UserServiceServicer_to_server(UserServicer(database, users), server)
         service.keys_loaded = keys.loaded
-        service.works += [keys.run(), delivery.run()]
+        service.works += [keys.run, delivery.run]
         consumers = UserConsumers(users)
         service.consume("agents", consumers.of_agents)
         service.consume("projects", consumers.of_projects)

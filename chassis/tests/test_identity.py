@@ -142,7 +142,7 @@ def test_a_signature_over_other_claims_is_refused() -> None:
 
 def test_leeway_is_thirty_seconds() -> None:
     now = int(time.time())
-    assert verifier().verify(signed(claims(iat=now - 600, exp=now - 28)))
+    verifier().verify(signed(claims(iat=now - 600, exp=now - 28)))
     with pytest.raises(Unauthenticated):
         verifier().verify(signed(claims(iat=now - 600, exp=now - 31)))
 
@@ -173,7 +173,7 @@ def test_a_revoked_session_is_refused_and_another_is_not() -> None:
     revocations.revoke_session(revoked.session_id)
     with pytest.raises(Unauthenticated):
         known.verify(token)
-    assert known.verify(other)
+    known.verify(other)
 
 
 def test_a_lost_role_refuses_tokens_from_before() -> None:
@@ -183,7 +183,7 @@ def test_a_lost_role_refuses_tokens_from_before() -> None:
     revocations.revoke_user(user, issued_until=now)
     with pytest.raises(Unauthenticated):
         known.verify(before)
-    assert known.verify(after)
+    known.verify(after)
 
 
 def test_revocations_are_forgotten_when_their_tokens_are_dead(

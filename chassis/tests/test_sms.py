@@ -40,7 +40,7 @@ def settings(**changes: Any) -> SmsSettings:
 
 
 def count(provider: str, outcome: str) -> float:
-    return metrics.SMS.labels(provider, outcome)._value.get()
+    return float(metrics.SMS.labels(provider, outcome)._value.get())
 
 
 class Twilio:

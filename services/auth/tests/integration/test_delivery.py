@@ -27,11 +27,11 @@ class Provider:
 
 
 def timeouts() -> float:
-    return metrics.SMS.labels("twilio", "timeout")._value.get()
+    return float(metrics.SMS.labels("twilio", "timeout")._value.get())
 
 
 def dropped() -> float:
-    return metrics.SMS.labels("queue", "dropped")._value.get()
+    return float(metrics.SMS.labels("queue", "dropped")._value.get())
 
 
 async def test_a_provider_that_can_not_be_reached_neither_slows_nor_fails_the_answer(

@@ -1,0 +1,193 @@
+"""The process itself: `python -m auth_service`, started, killed, cut off from its database, and stopped."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from chassis.errors import Unavailable
+from devstack.postgres import Postgres
+from devstack.testing import ServiceDatabase
+from devstack.testing_service import SECRET, Caller
+from propmubi.auth.v1 import auth_pb2 as pb
+from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub, UserServiceStub
+from services.auth.tests.conftest import PHONE
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+async def environment(
+    service_database: ServiceDatabase, redis_url: str, free_port: Callable[[], int], tmp_path: Path
+) -> Environment:
+    return {
+        "PATH": os.environ["PATH"],
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": await service_database("auth"),
+        "REDIS_URL": redis_url,
+        "GRPC_HOST": "127.0.0.1",
+        "GRPC_PORT": str(free_port()),
+        "METRICS_PORT": str(free_port()),
+        "SERVICE_SECRET": SECRET,
+        "CURSOR_KEY": SECRET,
+        "OTP_PEPPER": SECRET,
+        "REFRESH_KEY": SECRET,
+        "KEY_ENCRYPTION_KEY": SECRET,
+        "SERVICE_SECRETS": f"crm={SECRET}",
+        "SMS_PROVIDER": "file",
+        "SMS_OUTBOX_FILE": str(tmp_path / "sms.jsonl"),
+    }
+
+
+async def start(environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "auth_service", env=dict(environment), stderr=asyncio.subprocess.PIPE
+    )
+
+
+@asynccontextmanager
+async def serving(
+    environment: Mapping[str, str],
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, grpc.aio.Channel]]:
+    process = await start(environment)
+    try:
+        target = f"127.0.0.1:{environment['GRPC_PORT']}"
+        async with grpc.aio.insecure_channel(target) as channel:
+            async with asyncio.timeout(20):
+                await healthy(channel)
+            yield process, channel
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def healthy(channel: grpc.aio.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    while True:
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+        except grpc.aio.AioRpcError:
+            answer = None
+        if answer is not None and answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return
+        await asyncio.sleep(0.05)
+
+
+def last_code(environment: Mapping[str, str]) -> str | None:
+    """The code in the last message, if any was sent."""
+    outbox = Path(environment["SMS_OUTBOX_FILE"])
+    lines = outbox.read_text().splitlines() if outbox.exists() else []
+    found = re.search(r"\d{6}", json.loads(lines[-1])["body"]) if lines else None
+    return found[0] if found else None
+
+
+def auth(channel: grpc.aio.Channel) -> Any:
+    caller: Any = Caller(channel, None, {})
+    return AuthServiceStub(caller)
+
+
+async def sign_in(channel: grpc.aio.Channel, environment: Mapping[str, str]) -> pb.TokenResponse:
+    challenge = await auth(channel).RequestOtp(pb.RequestOtpRequest(phone=PHONE))
+    async with asyncio.timeout(5):
+        while True:
+            code = last_code(environment)
+            if code is not None:
+                break
+            await asyncio.sleep(0.01)
+    request = pb.VerifyOtpRequest(challenge_id=challenge.challenge_id, code=code)
+    answer: pb.TokenResponse = await auth(channel).VerifyOtp(request)
+    return answer
+
+
+async def refresh(channel: grpc.aio.Channel, token: str) -> pb.TokenResponse:
+    request = pb.RefreshTokenRequest(refresh_token=token)
+    answer: pb.TokenResponse = await auth(channel).RefreshToken(request)
+    return answer
+
+
+async def me(channel: grpc.aio.Channel, token: str) -> pb.User:
+    caller: Any = Caller(channel, token, {})
+    answer: pb.User = await UserServiceStub(caller).GetMe(pb.GetMeRequest())
+    return answer
+
+
+async def test_sessions_and_keys_outlive_a_killed_process(environment: Environment) -> None:
+    async with serving(environment) as (process, channel):
+        signed_in = await sign_in(channel, environment)
+        lost = await refresh(channel, signed_in.refresh_token)
+        process.kill()
+        await process.wait()
+    async with serving(environment) as (process, channel):
+        assert (await me(channel, signed_in.access_token)).id == signed_in.user.id
+        again = await refresh(channel, signed_in.refresh_token)
+        assert again.refresh_token == lost.refresh_token
+        process.terminate()
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+
+async def test_a_database_that_ends_its_connections_is_found_again(
+    environment: Environment, postgres: Postgres
+) -> None:
+    async with serving(environment) as (process, channel):
+        signed_in = await sign_in(channel, environment)
+        admin = await asyncpg.connect(postgres.url())
+        for _ in range(3):
+            await admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'auth_app'"
+                " and datname = $1",
+                environment["DATABASE_URL"].rpartition("/")[2],
+            )
+            await asyncio.sleep(
+                0.5
+            )  # While its relay, its consumers and its timers all meet the loss.
+        await admin.close()
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert (await me(channel, signed_in.access_token)).id == signed_in.user.id
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.1)
+        await refresh(channel, signed_in.refresh_token)
+        assert process.returncode is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OTP_PEPPER", None), ("KEY_ENCRYPTION_KEY", "short"), ("SERVICE_SECRETS", None)],
+)
+async def test_a_bad_setting_is_one_line_and_exit_code_2(
+    environment: Environment, name: str, value: str | None
+) -> None:
+    environment.pop(name)
+    if value is not None:
+        environment[name] = value
+    process = await start(environment)
+    async with asyncio.timeout(20):
+        _, printed = await process.communicate()
+    assert process.returncode == 2
+    assert len(printed.splitlines()) == 1
+    assert printed.decode().startswith(f"{name}: ")
+
+
+async def test_another_encryption_secret_is_said_in_clear_and_ends_the_start(
+    environment: Environment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(environment):
+        pass
+    process = await start({**environment, "KEY_ENCRYPTION_KEY": "x" * 32})
+    async with asyncio.timeout(20):
+        await process.communicate()
+    assert "KEY_ENCRYPTION_KEY: does not open the signing keys" in "".join(capfd.readouterr())

@@ -22,7 +22,7 @@ from twilio.rest import Client
 
 from chassis import metrics
 from chassis.errors import Unavailable
-from chassis.settings import ServiceSettings
+from chassis.settings import PLACEHOLDER, ServiceSettings
 
 log = structlog.get_logger()
 
@@ -49,8 +49,12 @@ class SmsSettings(ServiceSettings):
     @field_validator("twilio_account_sid", "twilio_auth_token", "twilio_from")
     @classmethod
     def _check_twilio(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
-        if info.data.get("sms_provider") == "twilio" and not len(value):
-            raise ValueError("is not set, and SMS_PROVIDER is twilio")
+        if info.data.get("sms_provider") == "twilio":
+            clear = value.get_secret_value() if isinstance(value, SecretStr) else value
+            if not clear:
+                raise ValueError("is not set, and SMS_PROVIDER is twilio")
+            if PLACEHOLDER in clear:
+                raise ValueError("is the placeholder of .env.example")
         return value
 
 

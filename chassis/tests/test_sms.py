@@ -166,6 +166,7 @@ async def test_a_file_that_cannot_be_written_fails(tmp_path: Path) -> None:
         ({"twilio_account_sid": ""}, "twilio_account_sid"),
         ({"twilio_auth_token": ""}, "twilio_auth_token"),
         ({"twilio_from": ""}, "twilio_from"),
+        ({"twilio_auth_token": "change-me"}, "twilio_auth_token"),
     ],
 )
 def test_settings_that_send_nothing_are_refused(changes: dict[str, Any], field: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from pydantic import SecretStr
 
+from auth_service import metrics
 from auth_service.access_tokens import LIFETIME_SECONDS, AccessTokens
 from auth_service.otp.delivery import Delivery
 from auth_service.otp.service import LIFETIME_SECONDS as OTP_SECONDS
@@ -54,6 +55,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             reply = tx.reply(
                 pb.RequestOtpResponse(challenge_id=str(challenge_id), expires_in=OTP_SECONDS)
             )
+        metrics.OTP.labels("requested").inc()
         self._delivery.post(phone, body)
         return reply
 
@@ -61,11 +63,14 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         challenge_id = uuid.UUID(request.challenge_id)
         async with self._database.transaction() as tx:
             outcome = await self._otp.verify(tx, challenge_id, request.code)
+        metrics.OTP.labels("refused" if isinstance(outcome, DomainError) else "verified").inc()
         return self._signed_in(outcome)
 
     async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Any) -> pb.TokenResponse:
         async with self._database.transaction() as tx:
             outcome = await self._sessions.refresh(tx, request.refresh_token)
+        if isinstance(outcome, DomainError):
+            metrics.REFRESH_REUSE.inc()
         return self._signed_in(outcome)
 
     async def Logout(self, request: pb.LogoutRequest, context: Any) -> Empty:

@@ -8,7 +8,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.resources import files as resources
@@ -61,6 +61,9 @@ def load_contract(*files: FileDescriptor) -> Contract:
             else:
                 internal.append(rpc_path(method))
     refuse_collisions(operations)
+    operations = [
+        replace(operation, location=location(operation, operations)) for operation in operations
+    ]
     return Contract(tuple(operations), tuple(internal))
 
 
@@ -127,6 +130,7 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
             else None
         ),
         success_status=STATUSES[success] if success else 204 if reply.full_name == EMPTY else 200,
+        location=options.Extensions[options_pb2.location],
         read_only=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         operation_id=method.name[0].lower() + method.name[1:],
         tag=method.containing_service.name.removesuffix("Service"),
@@ -136,6 +140,24 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
     refuse_rule(operation, rule)
     refuse_fields(operation)
     return operation
+
+
+def location(operation: Operation, operations: Iterable[Operation]) -> str:
+    """Where what `operation` creates is found: as it says itself, else at the GET that answers with the same message,
+    else below the list that this path is.
+    """
+    if operation.success_status != STATUSES[Success.SUCCESS_CREATED] or operation.location:
+        return operation.location
+    gets = [other for other in operations if other.http_method == "GET"]
+    for get in gets:
+        if get.output is operation.output and get.path.endswith("}"):
+            return f"{get.path[: get.path.rindex('{')]}{{id}}"
+    if any(get.path == operation.path for get in gets):
+        return f"{operation.path}/{{id}}"
+    raise ContractError(
+        f"{operation.method.full_name}: nothing tells where what it creates is found: "
+        "add (propmubi.options.v1.location)"
+    )
 
 
 def path_parameters(where: str, path: str) -> tuple[str, ...]:
@@ -172,7 +194,7 @@ def table(contract: Contract) -> str:
                 ),
                 short(RateLimit.Name(operation.rate_limit), "RATE_LIMIT_"),
                 f"{'public' if cache.public else 'private'} {cache.max_age}s" if cache else "-",
-                str(operation.success_status),
+                f"{operation.success_status} {operation.location}".rstrip(),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

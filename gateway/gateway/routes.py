@@ -21,6 +21,7 @@ from gateway.errors import EdgeError, Headers, from_rpc
 from gateway.exchange import JSON, NO_STORE, VARY, App, Exchange, Receive, Scope, Send
 from gateway.operation import Operation
 from gateway.rate_limit import Allowance, Limiter
+from gateway.refusals import PARAMETER
 from gateway.segments import SegmentTable
 
 READ_SECONDS = 10.0
@@ -85,6 +86,11 @@ class Handler:
         self._versioned = "version" in operation.output.DESCRIPTOR.fields_by_name
         self._empty = operation.output.DESCRIPTOR.full_name == empty_pb2.Empty.DESCRIPTOR.full_name
         self._cache_control = _cache_control(operation, revalidate=self._versioned and self._is_get)
+        self._located_by = [
+            name
+            for name in PARAMETER.findall(operation.location)
+            if name not in operation.path_parameters
+        ]
         self._limit_seconds = READ_SECONDS if operation.read_only else None
 
     async def __call__(self, exchange: Exchange, values: Sequence[str]) -> None:
@@ -100,8 +106,9 @@ class Handler:
             )
         if self._is_post:
             call.idempotency = _idempotency_key(exchange)
+        path = dict(zip(operation.path_parameters, values, strict=True))
         request = self._bind(
-            dict(zip(operation.path_parameters, values, strict=True)),
+            path,
             exchange.query,
             await exchange.body() if operation.body else b"",
             exchange.header(b"content-type"),
@@ -111,12 +118,14 @@ class Handler:
             reply, trailers = await self._rpc.with_trailers(request, limit=self._limit_seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
-        await self._answer(exchange, reply, trailers)
+        await self._answer(exchange, path, reply, trailers)
 
     async def _limit(self, exchange: Exchange, caller: str) -> None:
         exchange.base.extend(await self._edges.limiter.admit(self._allowance, caller))
 
-    async def _answer(self, exchange: Exchange, reply: Message, trailers: Trailers) -> None:
+    async def _answer(
+        self, exchange: Exchange, path: dict[str, str], reply: Message, trailers: Trailers
+    ) -> None:
         replayed: Headers = ((b"idempotency-replayed", b"true"),) if REPLAYED in trailers else ()
         if self._empty:
             await exchange.answer(204, (NO_STORE, VARY, *replayed))
@@ -136,8 +145,9 @@ class Handler:
             if EXISTING in trailers:
                 status = 200
             else:
-                location = b"%s/%s" % (exchange.raw_path, reply.id.encode())  # type: ignore[attr-defined]
-                headers.append((b"location", location))
+                named = {name: getattr(reply, name) for name in self._located_by}
+                location = self.operation.location.format(**path, **named)
+                headers.append((b"location", location.encode()))
         await exchange.answer(status, (*headers, *replayed), body)
 
 

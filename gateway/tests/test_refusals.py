@@ -222,6 +222,11 @@ def test_an_rpc_without_http_rule_is_internal(compiled: Callable[..., FileDescri
             "a public cache",
         ),
         (
+            rpc(OPEN, LIMIT, POST, "option (propmubi.options.v1.success) = SUCCESS_CREATED;"),
+            [ASK],
+            "nothing tells where",
+        ),
+        (
             rpc(OPEN, LIMIT, POST) + rpc(OPEN, LIMIT, POST, name="DoAgain"),
             [ASK],
             "share one route",

@@ -109,8 +109,8 @@ class _SuccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Success.Value
     SUCCESS_UNSPECIFIED: _Success.ValueType  # 0
     """200 OK, or 204 No Content for an empty reply."""
     SUCCESS_CREATED: _Success.ValueType  # 1
-    """201 Created with a Location: the path of the request, a slash and the `id` of the reply.
-    200 when the service says, by the trailer `propmubi-existing`, that it was there before.
+    """201 Created with a Location: the path of the GET that answers with the same message. 200 when the
+    service says, by the trailer `propmubi-existing`, that it was there before.
     """
     SUCCESS_ACCEPTED: _Success.ValueType  # 2
     """202 Accepted: it will be done later."""
@@ -121,8 +121,8 @@ class Success(_Success, metaclass=_SuccessEnumTypeWrapper):
 SUCCESS_UNSPECIFIED: Success.ValueType  # 0
 """200 OK, or 204 No Content for an empty reply."""
 SUCCESS_CREATED: Success.ValueType  # 1
-"""201 Created with a Location: the path of the request, a slash and the `id` of the reply.
-200 when the service says, by the trailer `propmubi-existing`, that it was there before.
+"""201 Created with a Location: the path of the GET that answers with the same message. 200 when the
+service says, by the trailer `propmubi-existing`, that it was there before.
 """
 SUCCESS_ACCEPTED: Success.ValueType  # 2
 """202 Accepted: it will be done later."""
@@ -307,6 +307,7 @@ ACCESS_FIELD_NUMBER: _builtins.int
 RATE_LIMIT_FIELD_NUMBER: _builtins.int
 CACHE_FIELD_NUMBER: _builtins.int
 SUCCESS_FIELD_NUMBER: _builtins.int
+LOCATION_FIELD_NUMBER: _builtins.int
 RULES_FIELD_NUMBER: _builtins.int
 SENSITIVE_FIELD_NUMBER: _builtins.int
 EXAMPLE_FIELD_NUMBER: _builtins.int
@@ -319,6 +320,10 @@ cache: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, 
 """How long the answer may be reused; none when absent."""
 success: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Success.ValueType]
 """The HTTP status of success; 200 when absent, 204 when the reply is google.protobuf.Empty."""
+location: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
+"""Where what was created is found, as a path with the reply's fields in braces. Needed only where neither a GET
+answers with the same message nor a GET lists what this path creates.
+"""
 rules: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rules]
 """What the value must satisfy, at the gateway and for gRPC callers alike."""
 sensitive: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]

@@ -3,22 +3,33 @@
 from agents_service.agents.repository import AgentRepository
 from agents_service.agents.service import AgentService
 from agents_service.agents.servicer import AgentServicer
+from agents_service.listings.consumers import ListingConsumers
+from agents_service.listings.repository import ListingRepository
+from agents_service.listings.service import ListingService
+from agents_service.listings.servicer import ListingServicer
 from agents_service.settings import AgentsSettings
 from chassis import process
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import load
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
+from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_server
 
 
 def wire(service: Service) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
     page_tokens = PageTokens(service.settings.cursor_key.get_secret_value())
-    agents = AgentService(AgentRepository(service.database))
+    agent_repository = AgentRepository(service.database)
+    listings = ListingService(ListingRepository(service.database), agent_repository)
+    agents = AgentService(agent_repository, listings.leave_market)
     add_AgentServiceServicer_to_server(
         AgentServicer(service.database, agents, page_tokens), service.server.server
     )
-    return ["propmubi.agents.v1.AgentService"]
+    add_ListingServiceServicer_to_server(
+        ListingServicer(service.database, listings, page_tokens), service.server.server
+    )
+    service.consume("projects", ListingConsumers(listings).of_projects)
+    return ["propmubi.agents.v1.AgentService", "propmubi.agents.v1.ListingService"]
 
 
 async def main() -> None:

@@ -54,6 +54,16 @@ class AgentRepository:
             raise _not_found()
         return _agent(row)
 
+    async def kept(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:
+        """The agent, who stays as she is until the transaction ends; raises NotFound."""
+        found = await tx.execute(
+            select(agents).where(agents.c.id == agent_id).with_for_update(read=True)
+        )
+        row = found.mappings().first()
+        if row is None:
+            raise _not_found()
+        return _agent(row)
+
     async def add(
         self, tx: Transaction, user_id: uuid.UUID, profile: Profile, verification_status: str
     ) -> Agent:

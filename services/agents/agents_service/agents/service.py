@@ -1,7 +1,7 @@
 """What can be done with agents, and by whom."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from agents_service.agents.domain import Agent, AgentStatus, Profile, moved
@@ -12,12 +12,16 @@ from chassis.errors import InvalidArgument, NotFound, PermissionDenied, StaleVer
 from chassis.identity import Principal
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 
+# Takes an agent's listings off the market: given her id and who suspended her.
+LeaveMarket = Callable[[Transaction, uuid.UUID, str], Awaitable[None]]
+
 
 class AgentService:
     """The use cases of agents. Each takes the transaction that its caller opened."""
 
-    def __init__(self, agents: AgentRepository) -> None:
+    def __init__(self, agents: AgentRepository, leave_market: LeaveMarket) -> None:
         self._agents = agents
+        self._leave_market = leave_market
 
     async def apply(self, tx: Transaction, caller: Principal, profile: Mapping[str, Any]) -> Agent:
         """The application of `caller`; raises AlreadyExists for a second one."""
@@ -90,6 +94,7 @@ class AgentService:
             office_id = str(agent.office_id) if agent.office_id else None
             tx.publish(AgentVerified(**ids, office_id=office_id), agent.id)
         else:
+            await self._leave_market(tx, agent.id, caller.subject)
             tx.publish(AgentSuspended(**ids), agent.id)
         return agent
 

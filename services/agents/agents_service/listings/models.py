@@ -25,11 +25,11 @@ from agents_service.metadata import metadata
 
 
 class JsonText(UserDefinedType[str]):
-    """jsonb that goes in and comes out as the text it is: what is not shown is never decoded."""
+    """jsonb that goes in as the text it is."""
 
     cache_ok = True
 
-    def get_col_spec(self) -> str:
+    def get_col_spec(self, **_kw: object) -> str:
         return "JSONB"
 
 

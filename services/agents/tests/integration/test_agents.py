@@ -2,15 +2,11 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 from sqlalchemy import select, text
 
-from agents_service.__main__ import wire
-from agents_service.settings import AgentsSettings
 from chassis import tables
 from chassis.errors import (
     AlreadyExists,
@@ -21,15 +17,9 @@ from chassis.errors import (
     StaleVersion,
     Unauthenticated,
 )
-from devstack.testing_service import Running, RunService, Tokens
+from devstack.testing_service import Running, Tokens
 from propmubi.agents.v1 import agents_pb2 as pb
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
-
-
-@pytest_asyncio.fixture
-async def agents(run_service: RunService) -> AsyncIterator[Running]:
-    async with run_service("agents", wire, AgentsSettings) as running:
-        yield running
 
 
 def profile(**changes: object) -> pb.Agent:

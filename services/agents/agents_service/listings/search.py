@@ -1,0 +1,222 @@
+"""The SQL of pages of listings: one statement for each combination of filters, each with an index for its order."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from agents_service.listings.domain import Listing
+from agents_service.listings.models import PLACES, listings, newest, price
+
+# The driver would decode JSON; as text it stays as it is, since most of it is never looked at.
+_MEDIA = cast(listings.c.media, Text).label("media")
+COLUMNS = tuple(_MEDIA if name == "media" else listings.c[name] for name in Listing._fields)
+
+# A page is taken in order for each of these values, so they narrow it without reading what is not asked for. The
+# first that is given does; the others are conditions like any other.
+_NARROWING: Final[Mapping[str, Any]] = {
+    "project_id": Uuid(),
+    "list_agent_id": Uuid(),
+    "postal_code": Text(),
+    "subdivision_name": Text(),
+    "city": Text(),
+}
+
+
+def _any(name: str, kind: Any) -> ColumnElement[Any]:
+    return any_(bindparam(name, type_=ARRAY(kind)))
+
+
+_FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
+    "project_id": listings.c.project_id == _any("project_id", Uuid),
+    "list_agent_id": listings.c.list_agent_id == _any("list_agent_id", Uuid),
+    "list_office_id": listings.c.list_office_id == bindparam("list_office_id"),
+    "postal_code": listings.c.postal_code == _any("postal_code", Text),
+    "subdivision_name": func.lower(listings.c.subdivision_name) == _any("subdivision_name", Text),
+    "city": func.lower(listings.c.city) == _any("city", Text),
+    "bhk": listings.c.bhk == _any("bhk", Double),
+    "price_min": price >= bindparam("price_min", type_=BigInteger),
+    "price_max": and_(
+        price <= bindparam("price_max", type_=BigInteger), listings.c.list_price.is_not(None)
+    ),
+    "carpet_area_min": listings.c.carpet_area >= bindparam("carpet_area_min"),
+    "carpet_area_max": listings.c.carpet_area <= bindparam("carpet_area_max"),
+    "property_type": listings.c.property_type == _any("property_type", Text),
+    "furnishing": listings.c.furnishing == _any("furnishing", Text),
+    "facing": listings.c.facing == _any("facing", Text),
+    "possession_status": listings.c.possession_status == bindparam("possession_status"),
+    "amenities": listings.c.amenities.contains(bindparam("amenities", type_=ARRAY(Text))),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What pages are ordered by, ids breaking ties."""
+
+    key: ColumnElement[Any]
+    type: Any
+    descending: bool
+
+    def by(self, key: ColumnElement[Any], id_: ColumnElement[Any]) -> tuple[Any, Any]:
+        return (key.desc(), id_.desc()) if self.descending else (key, id_)
+
+    def beyond(self) -> ColumnElement[bool]:
+        """What comes after the last row of the page before."""
+        here = tuple_(self.key, listings.c.id)
+        last = tuple_(bindparam("after_key", type_=self.type), bindparam("after_id", type_=Uuid()))
+        return here < last if self.descending else here > last
+
+
+ORDERS: Final[Mapping[str, Order]] = {
+    "newest": Order(newest, DateTime(timezone=True), descending=True),
+    "price": Order(price, BigInteger(), descending=False),
+    "-price": Order(price, BigInteger(), descending=True),
+}
+
+
+class Shape(NamedTuple):
+    """What makes two searches the same statement: they differ in parameters alone."""
+
+    sort: str
+    continued: bool
+    words: int
+    filters: tuple[str, ...]
+
+    def conditions(self, *besides: str) -> list[ColumnElement[bool]]:
+        found = [_FILTERS[name] for name in self.filters if name not in besides]
+        if self.continued:
+            found.append(ORDERS[self.sort].beyond())
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A page of listings: what is asked for (by the names of _FILTERS), in what order, after what, how many at most.
+
+    Each of the `words` must be found, give or take a typing error. `after` is the order's key and the id of a last row.
+    """
+
+    standard_status: Sequence[str]
+    listing_type: Sequence[str]
+    filters: Mapping[str, Any]
+    words: Sequence[str] = ()
+    sort: str = "newest"
+    after: tuple[Any, uuid.UUID] | None = None
+    limit: int
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.sort, self.after is not None, len(self.words), tuple(self.filters))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        key, id_ = self.after or (None, None)
+        return {
+            **self.filters,
+            **{f"word{number}": word for number, word in enumerate(self.words)},
+            "standard_status": self.standard_status,
+            "listing_type": self.listing_type,
+            "after_key": key,
+            "after_id": id_,
+            "limit": self.limit,
+        }
+
+
+@lru_cache(maxsize=1_000)
+def statement_of(shape: Shape) -> Select[Any]:
+    """The statement of all searches of `shape`."""
+    return _by_words(shape) if shape.words else _by_places(shape)
+
+
+def position_of(sort: str, listing: Listing) -> tuple[Any, uuid.UUID]:
+    """Where `listing` stands in the order of `sort`: what a search's `after` begins behind."""
+    if sort == "newest":
+        return listing.on_market_date or listing.created_at, listing.id
+    return listing.list_price or 0, listing.id
+
+
+def _by_places(shape: Shape) -> Select[Any]:
+    """A page for each status, type and place, read in order from the index of that place; of these, the first."""
+    order = ORDERS[shape.sort]
+    place = next((name for name in _NARROWING if name in shape.filters), "")
+    statuses, types = _each("standard_status", Text()), _each("listing_type", Text())
+    source = statuses.join(types, true())
+    conditions = [
+        listings.c.standard_status == statuses.c.value,
+        listings.c.listing_type == types.c.value,
+    ]
+    if place:
+        (column,) = PLACES[place]
+        places = _each(place, _NARROWING[place])
+        source = source.join(places, true())
+        conditions.append(column == places.c.value)
+    page = (
+        select(*COLUMNS, order.key.label("order_key"))
+        .where(*conditions, *shape.conditions(place))
+        .order_by(*order.by(order.key, listings.c.id))
+        .limit(bindparam("limit"))
+        .lateral("page")
+    )
+    return (
+        select(*(page.c[name] for name in Listing._fields))
+        .select_from(source.join(page, true()))
+        .order_by(*order.by(page.c.order_key, page.c.id))
+        .limit(bindparam("limit"))
+    )
+
+
+def _by_words(shape: Shape) -> Select[Any]:
+    """What has the words is found first, by their trigrams, and put in order then: in order, the few listings that have
+    them could be a long way down, and the planner can't know.
+    """
+    order = ORDERS[shape.sort]
+    found = (
+        select(listings.c.id, order.key.label("order_key"))
+        .where(
+            listings.c.standard_status == _any("standard_status", Text),
+            listings.c.listing_type == _any("listing_type", Text),
+            *(
+                listings.c.search_text.op("%>")(func.fold(bindparam(f"word{number}")))
+                for number in range(shape.words)
+            ),
+            *shape.conditions(),
+        )
+        .cte("found")
+        .prefix_with("MATERIALIZED")
+    )
+    page = (
+        select(found)
+        .order_by(*order.by(found.c.order_key, found.c.id))
+        .limit(bindparam("limit"))
+        .subquery("page")
+    )
+    return (
+        select(*COLUMNS)
+        .join(page, page.c.id == listings.c.id)
+        .order_by(*order.by(page.c.order_key, page.c.id))
+    )
+
+
+def _each(name: str, kind: Any) -> Any:
+    values = func.unnest(bindparam(name, type_=ARRAY(kind)))
+    return values.table_valued("value", name=f"each_{name}").render_derived()

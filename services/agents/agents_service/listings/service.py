@@ -1,0 +1,333 @@
+"""What can be done with listings, and by whom."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from agents_service.agents.repository import AgentRepository
+from agents_service.listings.domain import (
+    PUBLIC,
+    Change,
+    Listing,
+    Mover,
+    Owner,
+    StandardStatus,
+    check_changeable,
+    check_close,
+    check_consistent,
+    check_move,
+    check_publishable,
+    sources,
+)
+from agents_service.listings.messages import field_of, status_number, to_proto
+from agents_service.listings.repository import ListingRepository, not_found
+from agents_service.listings.search import Search
+from chassis.database import Transaction
+from chassis.errors import (
+    Conflict,
+    InvalidArgument,
+    PermissionDenied,
+    StaleVersion,
+    Unauthenticated,
+    Violation,
+)
+from chassis.identity import Principal
+from propmubi.agents.v1.events_pb2 import (
+    ListingPriceChanged,
+    ListingPublished,
+    ListingStatusChanged,
+    ListingUpdated,
+)
+
+# Mandates and registrations end at midnight in India.
+INDIA = ZoneInfo("Asia/Kolkata")
+LISTING_TYPES = ("sale", "rent")
+MOST_WORDS = 8
+_RANGES = (("price_min", "price_max"), ("carpet_area_min", "carpet_area_max"))
+_ANNOUNCED = (StandardStatus.COMING_SOON, StandardStatus.ACTIVE)
+# Where a listing goes when its unit does; it is left alone where people brought it.
+_MOVED_BY_PEOPLE_ALONE = (StandardStatus.HOLD, StandardStatus.PENDING)
+
+
+def today() -> date:
+    """The day it is in India."""
+    return datetime.now(INDIA).date()
+
+
+class ListingService:
+    """The use cases of listings. Each that writes takes the transaction that its caller opened."""
+
+    def __init__(self, listings: ListingRepository, agents: AgentRepository) -> None:
+        self._listings = listings
+        self._agents = agents
+
+    async def create(
+        self, tx: Transaction, caller: Principal, columns: Mapping[str, Any]
+    ) -> Listing:
+        """A draft of the caller's own."""
+        if caller.agent_id is None:
+            raise PermissionDenied("Only an agent may list a home.")
+        check_consistent({**dict.fromkeys(Listing._fields), **columns}, columns, today())
+        agent = await self._agents.kept(tx, caller.agent_id)
+        ownership = {
+            "list_agent_id": agent.id,
+            "list_office_id": agent.office_id,
+            "standard_status": StandardStatus.INCOMPLETE,
+        }
+        return await self._listings.add(tx, {**columns, **ownership}, caller.subject)
+
+    async def get(self, caller: Principal | None, listing_id: uuid.UUID) -> Listing:
+        """The listing, if `caller` may see it; raises NotFound."""
+        listing = await self._listings.get(listing_id)
+        if not listing.is_public and not _sees_all_of(caller, listing):
+            raise not_found()
+        return listing
+
+    async def owner(self, listing_id: uuid.UUID) -> Owner:
+        """Who is to get an enquiry about a listing; raises NotFound."""
+        return await self._listings.owner(listing_id)
+
+    async def history(
+        self,
+        caller: Principal | None,
+        listing_id: uuid.UUID,
+        *,
+        before: uuid.UUID | None,
+        limit: int,
+    ) -> list[Change]:
+        """A page of the history of a listing that `caller` may see; raises NotFound."""
+        listing, changes = await self._listings.history(listing_id, before=before, limit=limit)
+        if not listing.is_public and not _sees_all_of(caller, listing):
+            raise not_found()
+        return changes
+
+    async def list_page(
+        self,
+        caller: Principal | None,
+        filters: Mapping[str, Any],
+        *,
+        sort: str,
+        after: tuple[Any, uuid.UUID] | None,
+        limit: int,
+    ) -> list[Listing]:
+        """A page of what `filters` ask for and `caller` may see; raises InvalidArgument or PermissionDenied."""
+        reversed_ranges = [
+            Violation(most, f"must not be less than {least}")
+            for least, most in _RANGES
+            if least in filters and most in filters and filters[most] < filters[least]
+        ]
+        if reversed_ranges:
+            raise InvalidArgument(*reversed_ranges)
+        wanted = dict(filters)
+        statuses = wanted.pop("standard_status", (StandardStatus.ACTIVE,))
+        types = wanted.pop("listing_type", LISTING_TYPES)
+        words = _words(wanted.pop("q")) if "q" in wanted else ()
+        if not PUBLIC.issuperset(statuses):
+            wanted |= _own_alone(caller, wanted.get("list_agent_id"))
+        return await self._listings.list_page(
+            Search(
+                standard_status=statuses,
+                listing_type=types,
+                filters=wanted,
+                words=words,
+                sort=sort,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    async def update(
+        self,
+        tx: Transaction,
+        caller: Principal,
+        listing_id: uuid.UUID,
+        columns: Mapping[str, Any],
+        expected_version: int | None,
+    ) -> Listing:
+        """Change a listing of the caller's, and tell the other services what changed."""
+        before, _ = await self._own(tx, caller, listing_id, expected_version)
+        changes = {name: value for name, value in columns.items() if _differs(name, before, value)}
+        if not changes:
+            return before
+        wanted = before._replace(**changes)
+        check_changeable(before, wanted)
+        check_consistent(wanted._asdict(), changes, today())
+        after = await self._listings.change(tx, before, changes, caller.subject)
+        fields = dict.fromkeys(map(field_of, changes))
+        if before.is_public and "list_price" in fields:
+            del fields["list_price"]
+            shown = to_proto(after, datetime.now(UTC))
+            tx.publish(
+                ListingPriceChanged(listing=shown, from_price=before.list_price or 0), after.id
+            )
+        if fields:
+            tx.publish(ListingUpdated(listing_id=str(after.id), fields=fields), after.id)
+        return after
+
+    async def delete(
+        self,
+        tx: Transaction,
+        caller: Principal,
+        listing_id: uuid.UUID,
+        expected_version: int | None,
+    ) -> None:
+        """Delete a draft of the caller's; raises Conflict for what was published."""
+        listing, _ = await self._own(tx, caller, listing_id, expected_version)
+        if listing.standard_status != StandardStatus.INCOMPLETE:
+            raise Conflict(
+                f"Only an incomplete listing can be deleted; this one is {listing.standard_status}."
+            )
+        await self._listings.delete(tx, listing)
+
+    async def set_status(
+        self,
+        tx: Transaction,
+        caller: Principal,
+        listing_id: uuid.UUID,
+        status: str,
+        *,
+        close_price: int | None,
+        close_date: date | None,
+    ) -> Listing:
+        """Move a listing of the caller's."""
+        check_close(status, close_price, close_date, today())
+        # The agent before the listing, as her suspension takes them, so that the two can't wait for each other.
+        agent = (
+            await self._agents.kept(tx, await self._listings.agent_of(tx, listing_id))
+            if status in _ANNOUNCED
+            else None
+        )
+        listing, movers = await self._own(tx, caller, listing_id)
+        check_move(listing.standard_status, status, movers)
+        if agent is not None and not agent.may_sell_on(today()):
+            raise Conflict(
+                "The listing's agent is not active, or her RERA registration is not in date.",
+                reason="AGENT_NOT_ACTIVE",
+            )
+        if status == StandardStatus.ACTIVE:
+            check_publishable(listing, today())
+        closing = (
+            {"close_price": close_price, "close_date": close_date}
+            if status == StandardStatus.CLOSED
+            else {}
+        )
+        [after] = await self._listings.move(tx, [listing], status, caller.subject, closing=closing)
+        _publish_move(tx, listing, after)
+        return after
+
+    async def leave_market(self, tx: Transaction, agent_id: uuid.UUID, changed_by: str) -> None:
+        """Withdraw what a suspended agent has on the market or on hold, in the transaction of her suspension."""
+        target = StandardStatus.WITHDRAWN
+        found = await self._listings.locked_of_agent(
+            tx, agent_id, sources(target, Mover.SUSPENSION)
+        )
+        if found:
+            moved = await self._listings.move(tx, found, target, changed_by, "agent.suspended")
+            for before, after in zip(found, moved, strict=True):
+                _publish_move(tx, before, after)
+
+    async def follow_unit(
+        self, tx: Transaction, unit_id: uuid.UUID, status: StandardStatus, reason: str
+    ) -> None:
+        """Bring the listings of a unit to `status`, but those that people put on hold or made pending."""
+        found = [
+            listing
+            for listing in await self._listings.locked_on_unit(
+                tx, unit_id, sources(status, Mover.UNIT)
+            )
+            if listing.moved_by_unit or listing.standard_status not in _MOVED_BY_PEOPLE_ALONE
+        ]
+        if found:
+            moved = await self._listings.move(
+                tx,
+                found,
+                status,
+                "service:projects",
+                reason,
+                by_unit=status != StandardStatus.ACTIVE,
+            )
+            for before, after in zip(found, moved, strict=True):
+                _publish_move(tx, before, after)
+
+    async def _own(
+        self,
+        tx: Transaction,
+        caller: Principal,
+        listing_id: uuid.UUID,
+        expected_version: int | None = None,
+    ) -> tuple[Listing, frozenset[Mover]]:
+        """The listing, locked, and what the caller is to it; raises NotFound when that is nothing."""
+        listing = await self._listings.locked(tx, listing_id)
+        movers = _movers(caller, listing)
+        if not movers:
+            raise not_found()
+        if expected_version is not None and expected_version != listing.version:
+            raise StaleVersion
+        return listing, movers
+
+
+def _movers(caller: Principal, listing: Listing) -> frozenset[Mover]:
+    is_agent = "agent" in caller.roles and caller.agent_id == listing.list_agent_id
+    is_broker = (
+        "office_admin" in caller.roles
+        and listing.list_office_id is not None
+        and caller.office_id == listing.list_office_id
+    )
+    return frozenset(
+        mover
+        for mover, applies in ((Mover.AGENT, is_agent), (Mover.OFFICE_ADMIN, is_broker))
+        if applies
+    )
+
+
+def _sees_all_of(caller: Principal | None, listing: Listing) -> bool:
+    return caller is not None and (caller.is_admin or bool(_movers(caller, listing)))
+
+
+def _own_alone(caller: Principal | None, agent_ids: list[uuid.UUID] | None) -> dict[str, Any]:
+    """What a search for statuses that are not public is narrowed to; raises when they are not the caller's to see."""
+    if caller is None:
+        raise Unauthenticated("Sign in to list what is not public.")
+    if caller.is_admin or (
+        "agent" in caller.roles and agent_ids and agent_ids == [caller.agent_id]
+    ):
+        return {}
+    if "office_admin" in caller.roles and agent_ids and caller.office_id is not None:
+        return {"list_office_id": caller.office_id}
+    raise PermissionDenied(
+        "Statuses that are not public are listed together with your own list_agent_id alone."
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(re.findall(r"\w+", text.lower())))
+    if not words:
+        raise InvalidArgument(Violation("q", "must contain a word"))
+    if len(words) > MOST_WORDS:
+        raise InvalidArgument(Violation("q", f"must not have more than {MOST_WORDS} words"))
+    return words
+
+
+def _differs(name: str, listing: Listing, value: Any) -> bool:
+    stored = getattr(listing, name)
+    if name == "media":  # The same JSON can be written in several ways.
+        return bool(orjson.loads(stored) != orjson.loads(value))
+    return bool(stored != value)
+
+
+def _publish_move(tx: Transaction, before: Listing, after: Listing) -> None:
+    tx.publish(
+        ListingStatusChanged(
+            listing_id=str(after.id),
+            from_status=status_number(before.standard_status),
+            to_status=status_number(after.standard_status),
+        ),
+        after.id,
+    )
+    if after.standard_status == StandardStatus.ACTIVE:
+        tx.publish(ListingPublished(listing=to_proto(after, datetime.now(UTC))), after.id)

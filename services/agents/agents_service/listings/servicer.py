@@ -1,0 +1,128 @@
+"""ListingService on the wire: messages in, use cases, messages out."""
+
+import uuid
+from datetime import UTC, date, datetime
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from agents_service.listings.messages import (
+    INPUT,
+    change_to_proto,
+    filters_from_wire,
+    from_wire,
+    owner_to_proto,
+    to_proto,
+)
+from agents_service.listings.search import position_of
+from agents_service.listings.service import ListingService
+from chassis.context import principal, principal_or_none
+from chassis.database import Database
+from chassis.page_tokens import PageTokens
+from chassis.protobuf import masked, values
+from propmubi.agents.v1 import listings_pb2 as pb
+from propmubi.agents.v1 import listings_pb2_grpc
+
+DEFAULT_PAGE_SIZE = 20
+
+
+class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
+    """Serves propmubi.agents.v1.ListingService."""
+
+    def __init__(
+        self, database: Database, service: ListingService, page_tokens: PageTokens
+    ) -> None:
+        self._database = database
+        self._service = service
+        self._page_tokens = page_tokens
+
+    async def CreateListing(self, request: pb.CreateListingRequest, context: Any) -> pb.Listing:
+        columns = from_wire(values(request.listing, *INPUT))
+        async with self._database.transaction() as tx:
+            listing = await self._service.create(tx, principal(), columns)
+            return tx.reply(to_proto(listing, datetime.now(UTC)))
+
+    async def GetListing(self, request: pb.GetListingRequest, context: Any) -> pb.Listing:
+        listing = await self._service.get(principal_or_none(), uuid.UUID(request.listing_id))
+        return to_proto(listing, datetime.now(UTC))
+
+    async def ListListings(
+        self, request: pb.ListListingsRequest, context: Any
+    ) -> pb.ListListingsResponse:
+        sort = request.sort or "newest"
+        position = self._page_tokens.position(request)
+        size = request.page_size or DEFAULT_PAGE_SIZE
+        found = await self._service.list_page(
+            principal_or_none(),
+            filters_from_wire(request),
+            sort=sort,
+            after=_after(sort, *position) if position else None,
+            limit=size + 1,
+        )
+        page = found[:size]
+        token = (
+            self._page_tokens.issue(request, position_of(sort, page[-1]))
+            if len(found) > size
+            else ""
+        )
+        now = datetime.now(UTC)
+        return pb.ListListingsResponse(
+            listings=[to_proto(listing, now) for listing in page], next_page_token=token
+        )
+
+    async def UpdateListing(self, request: pb.UpdateListingRequest, context: Any) -> pb.Listing:
+        columns = from_wire(masked(request.listing, request.update_mask))
+        expected = values(request, "expected_version")["expected_version"]
+        async with self._database.transaction() as tx:
+            listing = await self._service.update(
+                tx, principal(), uuid.UUID(request.listing_id), columns, expected
+            )
+            return tx.reply(to_proto(listing, datetime.now(UTC)))
+
+    async def DeleteListing(self, request: pb.DeleteListingRequest, context: Any) -> Empty:
+        expected = values(request, "expected_version")["expected_version"]
+        async with self._database.transaction() as tx:
+            await self._service.delete(tx, principal(), uuid.UUID(request.listing_id), expected)
+            return tx.reply(Empty())
+
+    async def SetListingStatus(
+        self, request: pb.SetListingStatusRequest, context: Any
+    ) -> pb.Listing:
+        wanted = values(request, "standard_status", "close_price", "close_date")
+        close_date = wanted["close_date"]
+        async with self._database.transaction() as tx:
+            listing = await self._service.set_status(
+                tx,
+                principal(),
+                uuid.UUID(request.listing_id),
+                wanted["standard_status"],
+                close_price=wanted["close_price"],
+                close_date=date.fromisoformat(close_date) if close_date else None,
+            )
+            return tx.reply(to_proto(listing, datetime.now(UTC)))
+
+    async def ListListingHistory(
+        self, request: pb.ListListingHistoryRequest, context: Any
+    ) -> pb.ListListingHistoryResponse:
+        position = self._page_tokens.position(request)
+        size = request.page_size or DEFAULT_PAGE_SIZE
+        changes = await self._service.history(
+            principal_or_none(),
+            uuid.UUID(request.listing_id),
+            before=uuid.UUID(position[0]) if position else None,
+            limit=size + 1,
+        )
+        page = changes[:size]
+        token = self._page_tokens.issue(request, [page[-1].id]) if len(changes) > size else ""
+        return pb.ListListingHistoryResponse(
+            changes=[change_to_proto(change) for change in page], next_page_token=token
+        )
+
+    async def GetListingOwner(
+        self, request: pb.GetListingOwnerRequest, context: Any
+    ) -> pb.ListingOwner:
+        return owner_to_proto(await self._service.owner(uuid.UUID(request.listing_id)))
+
+
+def _after(sort: str, key: Any, listing_id: str) -> tuple[Any, uuid.UUID]:
+    return datetime.fromisoformat(key) if sort == "newest" else key, uuid.UUID(listing_id)

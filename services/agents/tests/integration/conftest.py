@@ -1,0 +1,122 @@
+"""The agents service in this process, an agent who may publish, and homes she lists."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import insert
+
+from agents_service.__main__ import wire
+from agents_service.agents.models import agents as agents_table
+from agents_service.settings import AgentsSettings
+from chassis.ids import new_id
+from devstack.testing_service import Running, RunService, Tokens
+from propmubi.agents.v1 import listings_pb2 as pb
+from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+
+WAKAD = pb.Address(
+    line="A-1203, Blue Ridge",
+    subdivision_name="Wakad",
+    city="Pune",
+    state="Maharashtra",
+    postal_code="411057",
+)
+
+
+def home(**changes: Any) -> pb.Listing:
+    """A flat that has all that publishing needs."""
+    fields: dict[str, Any] = {
+        "listing_type": pb.LISTING_TYPE_SALE,
+        "property_type": pb.PROPERTY_TYPE_APARTMENT,
+        "list_price": 8_500_000,
+        "bhk": 2,
+        "carpet_area": 780,
+        "address": WAKAD,
+    }
+    return pb.Listing(**{**fields, **changes})
+
+
+@dataclass(frozen=True, slots=True)
+class Lister:
+    """An agent, and her stub of the ListingService."""
+
+    agent_id: uuid.UUID
+    office_id: uuid.UUID | None
+    token: str
+    listings: Any
+
+    async def draft(self, **changes: Any) -> pb.Listing:
+        request = pb.CreateListingRequest(listing=home(**changes))
+        listing: pb.Listing = await self.listings.CreateListing(request)
+        return listing
+
+    async def move(self, listing: pb.Listing, status: str, **closing: Any) -> pb.Listing:
+        request = pb.SetListingStatusRequest(
+            listing_id=listing.id,
+            standard_status=pb.StandardStatus.Value(f"STANDARD_STATUS_{status.upper()}"),
+            **closing,
+        )
+        moved: pb.Listing = await self.listings.SetListingStatus(request)
+        return moved
+
+    async def publish(self, **changes: Any) -> pb.Listing:
+        return await self.move(await self.draft(**changes), "active")
+
+
+MakeLister = Callable[..., Awaitable[Lister]]
+
+
+@pytest_asyncio.fixture
+async def agents(run_service: RunService) -> AsyncIterator[Running]:
+    async with run_service("agents", wire, AgentsSettings) as running:
+        yield running
+
+
+@pytest.fixture
+def public(agents: Running) -> Any:
+    """The ListingService as somebody who is not signed in has it."""
+    return ListingServiceStub(agents.caller())
+
+
+@pytest.fixture
+def make_lister(agents: Running, tokens: Tokens) -> MakeLister:
+    async def make(**changes: Any) -> Lister:
+        fields: dict[str, Any] = {
+            "id": new_id(),
+            "user_id": new_id(),
+            "member_full_name": "Asha Kulkarni",
+            "member_mobile_phone": "+919876543210",
+            "rera_agent_no": "A52100012345",
+            "rera_state": "Maharashtra",
+            "rera_valid_to": date(2090, 3, 31),
+            "verification_status": "well_formed",
+            "languages": [],
+            "service_areas": [],
+            "status": "active",
+            **changes,
+        }
+        async with agents.database.transaction() as tx:
+            await tx.execute(insert(agents_table).values(fields))
+        token = tokens.agent(fields["id"], user_id=fields["user_id"])
+        office_id = fields.get("office_id")
+        stub = ListingServiceStub(agents.caller(token))
+        return Lister(fields["id"], office_id, token, stub)
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def asha(make_lister: MakeLister) -> Lister:
+    """An active agent of an office."""
+    return await make_lister(office_id=new_id())
+
+
+@pytest.fixture
+def broker(agents: Running, tokens: Tokens, asha: Lister) -> Any:
+    """The ListingService as the admin of Asha's office has it."""
+    token = tokens.person("office_admin", office_id=asha.office_id)
+    return ListingServiceStub(agents.caller(token))

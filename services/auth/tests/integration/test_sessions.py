@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from sqlalchemy import text
 
 from chassis.errors import RateLimited, Unauthenticated
 from propmubi.auth.v1 import auth_pb2 as pb
@@ -153,3 +154,20 @@ async def test_no_token_is_kept_in_clear(auth: Auth) -> None:
     )
     for token in (first.refresh_token, second.refresh_token):
         assert not any(token in row["row"] or token.encode().hex() in row["row"] for row in stored)
+
+
+async def test_a_refresh_beside_a_change_of_roles_waits_and_has_the_new_ones(auth: Auth) -> None:
+    token = (await auth.sign_in()).refresh_token
+    waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with auth.database.engine.begin() as connection:
+        await connection.execute(text("update users set roles = '{buyer,agent}'"))
+        refreshing = asyncio.create_task(auth.refresh(token))
+        async with asyncio.timeout(5):
+            while True:
+                if await auth.rows(waiting):
+                    break
+                await asyncio.sleep(0.02)
+        assert not refreshing.done()
+    refreshed = await refreshing
+    assert list(refreshed.user.roles) == ["buyer", "agent"]
+    assert len(await auth.rows("select from refresh_tokens")) == 2

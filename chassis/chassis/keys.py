@@ -58,8 +58,12 @@ class RemoteKeys:
             wait = REFRESH_SECONDS
             try:
                 enter(background_call("jwks", seconds=5.0))
-                self._keys = public_keys(await self._stub.GetJwks(GetJwksRequest()))
-                self.loaded.set()
+                found = public_keys(await self._stub.GetJwks(GetJwksRequest()))
+                if found:
+                    self._keys = found
+                    self.loaded.set()
+                else:  # Auth answers already, but makes its first key only now.
+                    wait = RETRY_SECONDS
             except (DomainError, grpc.aio.AioRpcError) as error:
                 log.warning("jwks can't be fetched", error=type(error).__name__)
                 wait = RETRY_SECONDS

@@ -76,7 +76,7 @@ def main() -> None:
     migrating = commands.add_parser("migrate", help="migrate the database")
     migrating.add_argument("service", nargs="*", type=service, help="all unless named")
     migrating.add_argument(
-        "--to", default="head", metavar="REVISION", help="an older one migrates backward"
+        "--down", metavar="REVISION", help="back to this one, such as -1 or base"
     )
     commands.add_parser("clean", help="remove all local data")
     wanted = parser.parse_args()

@@ -354,9 +354,9 @@ class Journey:
             for line in _json_lines(self._logs / f"{service}.log")
             if line.get("trace_id") == trace
         ]
-        complete = any(
-            line.get("statement", "").upper().startswith(statement) for line in lines
-        ) and any(line["event"] == "rpc" for line in lines)
+        complete = any(statement in line.get("statement", "").upper() for line in lines) and any(
+            line["event"] == "rpc" for line in lines
+        )
         return lines if complete else []
 
 

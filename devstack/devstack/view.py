@@ -93,7 +93,7 @@ class View:
             "\n".join(
                 [
                     "\n[bold]Try[/]",
-                    f"  curl '{gateway}/v1/listings?city=Pune&limit=3'",
+                    f"  curl '{gateway}/v1/listings?city=Pune&page_size=3'",
                     f"  open {gateway}/docs",
                     f"""  curl {gateway}/v1/auth/otp --json '{{"phone": "{administrator}"}}'   # her code appears below""",
                     "  make demo   # from sign-in to a booked flat",

@@ -113,10 +113,11 @@ def measure(plan: Plan) -> report.Results:
         sides = [platform, monolith]
         for number in range(plan.rounds + 1):  # The first warms up.
             seconds = plan.seconds if number else plan.warm_up
+            tokens = {side.name: side.token() for side in sides}
             for route in ROUTES:
                 for side in sides[:: 1 if number % 2 else -1]:
                     script = Script(
-                        route, side.port, side.token(), seconds, CONNECTIONS, seed=number
+                        route, side.port, tokens[side.name], seconds, CONNECTIONS, seed=number
                     )
                     found = load.run(side, script)
                     if number:

@@ -6,9 +6,11 @@ Redis, SMS and calls to other services have no place inside a transaction.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import asyncpg
 import structlog
@@ -17,17 +19,23 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from sqlalchemy import Executable, Select, event
 from sqlalchemy.engine import CursorResult, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import idempotency, metrics, outbox
 from chassis.context import current_call_or_none
-from chassis.errors import Unavailable
+from chassis.database_errors import away, meaning_of
+from chassis.reads import Connection, Reads, connect, read_json
 from chassis.settings import ServiceSettings
 from chassis.tracing import tracer
 
 POOL_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT = "15s"
+# Compiling costs more than the read: a wrong key shows in tests and in the first minute, then the look is saved.
+KEY_CHECKS = 100
+# Compiling costs more than the read: a wrong key shows in tests and in the first minute, then the look is saved.
+KEY_CHECKS = 100
 AWAY = "The database can't be reached just now: try again."
 # What asyncpg says when Postgres goes away under a statement.
 LOST = (
@@ -73,18 +81,22 @@ class Transaction:
 class Database:
     """A service's schema. Open it with `open_database`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, reads: Reads) -> None:
         self.engine = engine
         # Set when events were committed, so that the relay need not wait for its next look.
         self.events_committed = asyncio.Event()
-        self._compiled: dict[Any, tuple[str, Sequence[tuple[str, Any]]]] = {}
-        self._dialect = engine.dialect
+        self._reads = reads
+        # Weak, so that a statement made for one call does not stay for ever.
+        self._constants: WeakKeyDictionary[Select[Any], _Compiled] = WeakKeyDictionary()
+        self._keyed: dict[Hashable, _Compiled] = {}
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction, committed when the block ends and rolled back when it raises.
 
-        Raises Replayed when the current call repeats one that was answered under its Idempotency-Key.
+        Raises Replayed when the current call repeats one that was answered under its Idempotency-Key, Unavailable
+        when Postgres is away or had to end one of two transactions that waited for each other, and DeadlineExceeded
+        when a statement took too long.
         """
         async with self._connection() as connection, connection.begin():
             await idempotency.begin(connection)
@@ -99,65 +111,55 @@ class Database:
         statement: Select[Any],
         parameters: Mapping[str, Any] | None = None,
         *,
-        key: Any = None,
+        key: Hashable = None,
     ) -> list[asyncpg.Record]:
-        """The rows of a read outside any transaction, by column name.
+        """The rows of a read outside any transaction, by column name; raises what `transaction` raises.
 
-        The statement is compiled once and then goes straight to asyncpg, past most of SQLAlchemy's work on each call:
-        write it as a module constant with `bindparam`, or say by `key` which statements are the same. Lists go
-        in as `= any(:values)`, since `in` can't be compiled ahead.
+        The statement is compiled once and then goes straight to asyncpg, past SQLAlchemy's work on each call: write
+        it as a module constant with `bindparam`, or say by `key` which statements are the same. Lists go in as
+        `= any(:values)`, since `in` can't be compiled ahead.
         """
-        cache_key = statement if key is None else key
-        compiled = self._compiled.get(cache_key)
-        if compiled is None:
-            query = statement.compile(dialect=self._dialect)
-            names = [(name, query.params[name]) for name in query.positiontup or ()]
-            compiled = self._compiled[cache_key] = (str(query), names)
-        sql, binds = compiled
+        compiled = self._compiled(statement, key)
         given = parameters or {}
-        values = [given.get(name, default) for name, default in binds]
-        return await self._fetch(sql, values)
+        values = [given.get(name, default) for name, default in compiled.binds]
+        return await self._fetch(compiled.sql, values)
 
     async def fetch_one(
         self,
         statement: Select[Any],
         parameters: Mapping[str, Any] | None = None,
         *,
-        key: Any = None,
+        key: Hashable = None,
     ) -> asyncpg.Record | None:
         """The first row of `fetch`, if any."""
         rows = await self.fetch(statement, parameters, key=key)
         return rows[0] if rows else None
 
-    async def _fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
-        pooled = await self._raw()
-        try:
-            driver: Any = pooled.driver_connection
-            with _observed(sql):
-                rows: list[asyncpg.Record] = await driver.fetch(sql, *values)
-        except LOST as error:
-            pooled.invalidate(error)
-            raise Unavailable(AWAY) from error
-        except BaseException:
-            # A cancelled query may still be running on the connection: don't hand it to the next caller.
-            pooled.invalidate()
-            raise
-        finally:
-            pooled.close()
-        return rows
+    def _compiled(self, statement: Select[Any], key: Hashable) -> "_Compiled":
+        if key is None:
+            compiled = self._constants.get(statement)
+            if compiled is None:
+                compiled = self._constants[statement] = self._compile(statement)
+            return compiled
+        compiled = self._keyed.get(key)
+        if compiled is None:
+            compiled = self._keyed[key] = self._compile(statement)
+        elif compiled.checks_left:
+            # Two statements under one key would answer each other's questions.
+            compiled.checks_left -= 1
+            if self._compile(statement) != compiled:
+                raise ValueError(f"two different statements have the key {key!r}")
+        return compiled
 
-    async def _raw(self) -> Any:
-        started = time.perf_counter()
-        try:
-            pooled = await self.engine.raw_connection()
-            # Those that Postgres closed while they lay in the pool.
-            while pooled.driver_connection.is_closed():  # type: ignore[union-attr]
-                pooled.invalidate()
-                pooled = await self.engine.raw_connection()
-        except PoolTimeoutError as error:
-            raise Unavailable(AWAY) from error
-        metrics.POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
-        return pooled
+    def _compile(self, statement: Select[Any]) -> "_Compiled":
+        query = statement.compile(dialect=self.engine.dialect)
+        return _Compiled(
+            str(query), [(name, query.params[name]) for name in query.positiontup or ()]
+        )
+
+    async def _fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
+        with _observed(sql):
+            return await self._reads.fetch(sql, values)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
@@ -166,12 +168,22 @@ class Database:
         try:
             await connection.start()
         except PoolTimeoutError as error:
-            raise Unavailable(AWAY) from error
+            raise away() from error
         metrics.POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
         try:
             yield connection
         finally:
             await asyncio.shield(connection.close())
+
+
+@dataclass(slots=True)
+class _Compiled:
+    """A statement as asyncpg takes it: its parameters in order, each with the value it has when none is given."""
+
+    sql: str
+    binds: list[tuple[str, Any]]
+    # How often those that come under the same key are still compared with it.
+    checks_left: int = field(default=KEY_CHECKS, compare=False)
 
 
 @contextmanager
@@ -212,42 +224,60 @@ def _observe_statements(engine: AsyncEngine) -> None:
         observed = getattr(error.execution_context, "observed", None)
         if observed is not None:
             observed.__exit__(None, None, None)
-        # Whoever meets a lost connection, a request or the relay, a consumer or a timer, may try again.
-        if error.is_disconnect:
-            raise Unavailable(AWAY)
+        answer = away() if error.is_disconnect else meaning_of(error.original_exception)
+        if answer is not None:
+            raise answer
 
 
-async def _connect(*arguments: Any, **options: Any) -> Any:
-    """Asyncpg's connect, for callers that may try again."""
-    try:
-        return await asyncpg.connect(*arguments, **options)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise Unavailable(AWAY) from error
+def _turn_away_closed_connections(engine: AsyncEngine) -> None:
+    """Have the pool notice, at no cost, that Postgres was restarted, before a transaction does."""
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def checkout(connection: Any, _record: Any, _proxy: Any) -> None:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
 
 
 @asynccontextmanager
 async def open_database(settings: ServiceSettings) -> AsyncIterator[Database]:
-    """The service's database. Connections are made when first needed, so that a start without Postgres is possible."""
-    url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+asyncpg")
+    """The service's database. Connections are made when first needed, so that a start without Postgres is possible.
+
+    Half of the pool is for reads outside transactions, half for transactions.
+    """
+    url = make_url(settings.database_url.get_secret_value())
+    options = {
+        "timeout": POOL_TIMEOUT_SECONDS,
+        "statement_cache_size": settings.database_statement_cache_size,
+        "server_settings": {
+            "application_name": settings.service_id,
+            "statement_timeout": STATEMENT_TIMEOUT,
+        },
+    }
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    readers = max(1, settings.database_pool_size // 2)
     engine = create_async_engine(
-        url,
-        pool_size=settings.database_pool_size,
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=max(1, settings.database_pool_size - readers),
         max_overflow=0,
+        # Errors are logged, and parameters are phones, names and hashes.
+        hide_parameters=True,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_use_lifo=True,
         connect_args={
-            "async_creator_fn": _connect,
-            "timeout": POOL_TIMEOUT_SECONDS,
-            "statement_cache_size": settings.database_statement_cache_size,
+            **options,
             "prepared_statement_cache_size": settings.database_statement_cache_size,
-            "server_settings": {
-                "application_name": settings.service_id,
-                "statement_timeout": STATEMENT_TIMEOUT,
-            },
+            "async_creator_fn": connect,
         },
     )
     _observe_statements(engine)
+    _turn_away_closed_connections(engine)
+
+    async def connect_for_reads() -> Connection:
+        return await read_json(await connect(dsn, **options))
+
+    reads = Reads(connect_for_reads, readers, POOL_TIMEOUT_SECONDS)
     try:
-        yield Database(engine)
+        yield Database(engine, reads)
     finally:
+        await reads.close()
         await engine.dispose()

@@ -1,8 +1,10 @@
 """Consumers: other services' events, applied once each and in order per aggregate.
 
 One replica at a time follows a stream (a lease), through a Redis consumer group. The event's effect and its place in
-the inbox are written in one transaction, so that what is delivered twice is applied once. An event that fails five
-times is set aside in `dead_letter`, later ones of its aggregate wait there behind it, and all go on when redriven.
+the inbox are written in one transaction, so that what is delivered twice is applied once; the transaction also looks
+at the lease, so that a replica that slept through its own can't apply an event before those it does not know of. An
+event that fails five times is set aside in `dead_letter` and later ones of its aggregate wait there behind it. They
+go on in order when somebody redrives it (sets its attempts to 0) or gives it up (deletes it).
 """
 
 import asyncio
@@ -10,14 +12,28 @@ import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError, Message
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from chassis import metrics
 from chassis.context import background_call, enter
@@ -26,7 +42,7 @@ from chassis.errors import Unavailable
 from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
 from chassis.outbox import event_name
-from chassis.redis import BLOCK_MILLISECONDS, stream_of
+from chassis.redis import AWAY, BLOCK_MILLISECONDS, marker_of, stream_of
 from chassis.tables import dead_letter, inbox
 from chassis.tracing import parent_of, tracer
 from propmubi.common.v1.event_pb2 import Event
@@ -36,12 +52,60 @@ FIRST_RETRY_SECONDS = 0.1
 BACKOFF_SECONDS = 1.0
 BATCH = 100
 REDRIVE_SECONDS = 5.0
+# The one name under which a group reads: only the holder of the lease does.
+CONSUMER = "active"
 
 log = structlog.get_logger()
 
 # Applies an event within the given transaction. It may be tried again, so it does nothing outside of it.
 Handler = Callable[[Transaction, Any, Event], Awaitable[None]]
-Away = (RedisError, Unavailable, OSError, TimeoutError)
+
+
+# Letters of the event's aggregate: before it, and its own.
+_of_aggregate = (dead_letter.c.source == bindparam("its_source")) & (
+    dead_letter.c.aggregate_id == bindparam("its_aggregate")
+)
+_waits = exists().where(_of_aggregate, dead_letter.c.sequence <= bindparam("its_sequence"))
+_still_waits = exists().where(_of_aggregate, dead_letter.c.sequence < bindparam("its_sequence"))
+
+_earlier = dead_letter.alias("earlier")
+_met = func.coalesce(inbox.c.sequence, 0)
+# What waits behind no failed event. What the inbox has already, as when a predecessor was slow to fail, is settled.
+_REDRIVABLE = (
+    select(dead_letter.c.aggregate_id, dead_letter.c.event)
+    .outerjoin(
+        inbox,
+        (inbox.c.source == dead_letter.c.source)
+        & (inbox.c.aggregate_id == dead_letter.c.aggregate_id),
+    )
+    .where(
+        dead_letter.c.source == bindparam("source"),
+        (dead_letter.c.attempts == 0) | (dead_letter.c.sequence <= _met),
+        ~exists().where(
+            _earlier.c.source == dead_letter.c.source,
+            _earlier.c.aggregate_id == dead_letter.c.aggregate_id,
+            _earlier.c.sequence < dead_letter.c.sequence,
+            _earlier.c.sequence > _met,
+            _earlier.c.attempts > 0,
+        ),
+    )
+    .order_by(dead_letter.c.aggregate_id, dead_letter.c.sequence)
+    .limit(BATCH)
+)
+_LETTERS = select(func.count().label("count")).where(dead_letter.c.source == bindparam("source"))
+
+
+class LeaseLost(Exception):
+    """Another replica follows the stream now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a consumer does with one kind of event."""
+
+    payload: type[Message]
+    name: str
+    handler: Handler
 
 
 class Consumer:
@@ -60,10 +124,16 @@ class Consumer:
         self._group = service
         self._source = source
         self._stream = stream_of(source)
-        self._handlers = {
-            kind.DESCRIPTOR.full_name: (kind, handler) for kind, handler in handlers.items()
+        self._kinds = {
+            payload.DESCRIPTOR.full_name: _Kind(payload, event_name(payload()), handler)
+            for payload, handler in handlers.items()
         }
-        self._lease = Lease(database.engine, f"consumer/{source}")
+        self._lease = Lease(database, f"consumer/{source}")
+        self._held = self._lease.held()
+        self._advance = {
+            True: _advance(self._held, _still_waits),
+            False: _advance(self._held, _waits),
+        }
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -71,136 +141,141 @@ class Consumer:
             while True:
                 try:
                     await self._consume_while_ours()
-                except Away as error:
+                except LeaseLost:
+                    log.info("another replica consumes", source=self._source)
+                except AWAY as error:
                     log.warning("consumer waits", source=self._source, error=type(error).__name__)
                 await asyncio.sleep(BACKOFF_SECONDS)
         finally:
-            with contextlib.suppress(*Away):
+            with contextlib.suppress(*AWAY):
                 await self._lease.give_up()
 
     async def _consume_while_ours(self) -> None:
-        renew_at = redrive_at = 0.0
-        pending = True
+        renew_at = look_at = 0.0
         while True:
-            now = time.monotonic()
-            if now >= renew_at:
+            if time.monotonic() >= renew_at:
                 if not await self._lease.take():
                     return
-                renew_at = now + LEASE_SECONDS / 3
-            if now >= redrive_at:
-                await self._redrive()
-                redrive_at = now + REDRIVE_SECONDS
+                renew_at = time.monotonic() + LEASE_SECONDS / 3
+            if time.monotonic() >= look_at:
+                if await self._redrive():
+                    continue
+                await self._measure()
+                look_at = time.monotonic() + REDRIVE_SECONDS
             try:
-                # What a predecessor was given and did not finish comes before anything new.
-                entries = await (self._claim() if pending else self._read())
+                entries = await self._unfinished()
+                if not entries:
+                    await self._read()
             except ResponseError as error:
                 if not str(error).startswith("NOGROUP"):
                     raise
                 await self._create_group()
                 continue
-            pending = pending and bool(entries)
             for entry_id, fields in entries:
                 await self._meet(fields)
                 await self._redis.xack(self._stream, self._group, entry_id)
+                if time.monotonic() >= renew_at:
+                    break
 
-    async def _claim(self) -> list[Any]:
-        _, entries, *_ = await self._redis.xautoclaim(
-            self._stream, self._group, self._lease.holder.hex, min_idle_time=0, count=BATCH
-        )
-        return [(entry_id, fields) for entry_id, fields in entries if fields]
+    async def _unfinished(self) -> list[Any]:
+        """The oldest entries that were read and not acknowledged, whoever read them: the stream's order holds."""
+        cursor: bytes = b"0-0"
+        while True:
+            cursor, entries, *_ = await self._redis.xautoclaim(
+                self._stream, self._group, CONSUMER, 0, start_id=cursor, count=BATCH
+            )
+            if entries or cursor == b"0-0":
+                return list(entries)
 
-    async def _read(self) -> list[Any]:
-        answer = await self._redis.xreadgroup(
-            self._group,
-            self._lease.holder.hex,
-            {self._stream: ">"},
-            count=BATCH,
-            block=BLOCK_MILLISECONDS,
+    async def _read(self) -> None:
+        """Wait for new entries and make them unfinished ones."""
+        await self._redis.xreadgroup(
+            self._group, CONSUMER, {self._stream: ">"}, count=BATCH, block=BLOCK_MILLISECONDS
         )
-        return entries_of(answer)
 
     async def _create_group(self) -> None:
-        with contextlib.suppress(ResponseError):  # BUSYGROUP: there is one already.
-            await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+        try:
+            await self._redis.xgroup_create(self._stream, self._group, id="0")
+        except ResponseError as error:
+            if str(error).startswith("BUSYGROUP"):
+                return
+            # There is no stream. If there was one, its relay fills it again as soon as the marker is gone.
+            await self._redis.delete(marker_of(self._source))
+            with contextlib.suppress(ResponseError):  # BUSYGROUP, by another replica.
+                await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+
+    async def _measure(self) -> None:
+        with contextlib.suppress(ResponseError):  # There is no stream yet.
+            for group in await self._redis.xinfo_groups(self._stream):
+                if group["name"] == self._group.encode():
+                    behind = (group["lag"] or 0) + group["pending"]
+                    metrics.STREAM_LAG.labels(self._source).set(behind)
+        [letters] = await self._database.fetch(_LETTERS, {"source": self._source})
+        metrics.DEAD_LETTERS.labels(self._source).set(letters["count"])
 
     async def _meet(self, fields: Mapping[bytes, bytes]) -> None:
         event = decode(fields)
-        if event is None or event.payload.TypeName() not in self._handlers:
+        if event is None or event.payload.TypeName() not in self._kinds:
             return
-        attempt = 0
-        while True:
+        outcome = "dead_letter"
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 outcome = await self._apply(event)
-            except Away as error:
-                # Not the event's fault: it waits until the database is back.
-                log.warning("event waits", event_id=event.id, error=type(error).__name__)
-                await asyncio.sleep(BACKOFF_SECONDS)
-                continue
+                break
+            except (LeaseLost, Unavailable):
+                # Not the event's fault: whoever holds the lease meets it again, before those behind it.
+                raise
             except Exception as error:
-                attempt += 1
                 log.warning("event failed", event_id=event.id, attempt=attempt, exc_info=error)
                 if attempt < ATTEMPTS:
                     await asyncio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
                     continue
-                outcome = "dead_letter"
-                await self._set_aside(event, repr(error))
-            metrics.EVENTS_CONSUMED.labels(self._source, self._name_of(event), outcome).inc()
-            return
+                async with self._database.transaction() as tx:
+                    await self._set_aside(tx, event, ATTEMPTS, repr(error))
+        name = self._kinds[event.payload.TypeName()].name
+        metrics.EVENTS_CONSUMED.labels(self._source, name, outcome).inc()
 
     async def _apply(self, event: Event, *, redriven: bool = False) -> str:
-        kind, handler = self._handlers[event.payload.TypeName()]
-        payload = kind()
+        kind = self._kinds[event.payload.TypeName()]
+        payload = kind.payload()
         event.payload.Unpack(payload)
-        enter(background_call(event_name(payload), correlation_id=event.correlation_id))
-        aggregate_id = uuid.UUID(event.aggregate_id)
-        with tracer.start_as_current_span(
-            f"consume {event_name(payload)}", parent_of(event.traceparent)
-        ):
+        enter(background_call(kind.name, correlation_id=event.correlation_id))
+        with tracer.start_as_current_span(f"consume {kind.name}", parent_of(event.traceparent)):
             async with self._database.transaction() as tx:
-                if not redriven and await self._waits(tx, aggregate_id):
-                    await self._add_dead_letter(
-                        tx, event, "waits behind an earlier event", ATTEMPTS
-                    )
-                    return "waiting"
-                if not await self._advance(tx, aggregate_id, event.sequence):
-                    return "duplicate"
-                await handler(tx, payload, event)
-                if redriven:
-                    await tx.execute(
-                        delete(dead_letter).where(*self._letter(aggregate_id, event.sequence))
-                    )
+                outcome = await self._admit(tx, event, redriven=redriven)
+                if outcome == "applied":
+                    await kind.handler(tx, payload, event)
+                if outcome == "waiting":
+                    await self._set_aside(tx, event, 0, "waits behind an earlier event")
+                elif redriven:
+                    await tx.execute(delete(dead_letter).where(*self._letter(event)))
             log.info(
-                "event applied", event=event_name(payload), event_id=event.id, source=self._source
+                "event met",
+                outcome=outcome,
+                name=kind.name,
+                event_id=event.id,
+                source=self._source,
             )
-        return "applied"
+        return outcome
 
-    async def _advance(self, tx: Transaction, aggregate_id: uuid.UUID, sequence: int) -> bool:
-        """Move the inbox to `sequence`; False when it was there already. The row's lock makes it exact."""
-        moved = await tx.execute(
-            insert(inbox)
-            .values(source=self._source, aggregate_id=aggregate_id, sequence=sequence)
-            .on_conflict_do_update(
-                index_elements=[inbox.c.source, inbox.c.aggregate_id],
-                set_={"sequence": sequence, "applied_at": func.now()},
-                where=inbox.c.sequence < sequence,
-            )
-            .returning(inbox.c.sequence)
-        )
-        return moved.first() is not None
+    async def _admit(self, tx: Transaction, event: Event, *, redriven: bool) -> str:
+        """Move the inbox to `event`, whose row's lock makes it exact, or say why it can't be moved."""
+        place = {
+            "its_source": self._source,
+            "its_aggregate": uuid.UUID(event.aggregate_id),
+            "its_sequence": event.sequence,
+        }
+        waits = _still_waits if redriven else _waits
+        moved = await tx.execute(self._advance[redriven], place)
+        if moved.first() is not None:
+            return "applied"
+        why = select(self._held.label("ours"), waits.label("waits"))
+        row = (await tx.execute(why, place)).one()
+        if not row.ours:
+            raise LeaseLost
+        return "waiting" if row.waits else "duplicate"
 
-    async def _waits(self, tx: Transaction, aggregate_id: uuid.UUID) -> bool:
-        found = await tx.execute(
-            select(dead_letter.c.sequence).where(*self._letter(aggregate_id)).limit(1)
-        )
-        return found.first() is not None
-
-    async def _set_aside(self, event: Event, error: str) -> None:
-        async with self._database.transaction() as tx:
-            await self._add_dead_letter(tx, event, error, ATTEMPTS)
-
-    async def _add_dead_letter(
-        self, tx: Transaction, event: Event, error: str, attempts: int
-    ) -> None:
+    async def _set_aside(self, tx: Transaction, event: Event, attempts: int, error: str) -> None:
         await tx.execute(
             insert(dead_letter)
             .values(
@@ -214,48 +289,50 @@ class Consumer:
             .on_conflict_do_nothing()
         )
 
-    async def _redrive(self) -> None:
-        """Try again what somebody asked to be tried again, in order, up to the first that fails still."""
-        mine = dead_letter.c.source == self._source
-        async with self._database.engine.connect() as connection:
-            letters = (
-                await connection.execute(
-                    select(dead_letter)
-                    .where(mine, dead_letter.c.attempts == 0)
-                    .order_by(dead_letter.c.aggregate_id, dead_letter.c.sequence)
-                )
-            ).all()
-            waiting = await connection.scalar(
-                select(func.count()).select_from(dead_letter).where(mine)
-            )
-        metrics.DEAD_LETTERS.labels(self._source).set(waiting or 0)
+    async def _redrive(self) -> bool:
+        """Try what waits behind no failed event, in order; whether there may be more."""
+        letters = await self._database.fetch(_REDRIVABLE, {"source": self._source})
         stuck: set[uuid.UUID] = set()
         for letter in letters:
-            if letter.aggregate_id in stuck:
+            if letter["aggregate_id"] in stuck:
                 continue
+            event = Event.FromString(letter["event"])
             try:
-                await self._apply(Event.FromString(letter.event), redriven=True)
-            except Away:
+                await self._apply(event, redriven=True)
+            except (LeaseLost, Unavailable):
                 raise
             except Exception as error:
-                log.warning(
-                    "redriven event failed", aggregate_id=str(letter.aggregate_id), exc_info=error
-                )
-                stuck.add(letter.aggregate_id)
+                log.warning("redriven event failed", event_id=event.id, exc_info=error)
+                stuck.add(letter["aggregate_id"])
                 async with self._database.transaction() as tx:
                     await tx.execute(
                         update(dead_letter)
-                        .where(*self._letter(letter.aggregate_id))
+                        .where(*self._letter(event))
                         .values(attempts=ATTEMPTS, error=repr(error))
                     )
+        return len(letters) == BATCH
 
-    def _letter(self, aggregate_id: uuid.UUID, sequence: int | None = None) -> list[Any]:
-        where = [dead_letter.c.source == self._source, dead_letter.c.aggregate_id == aggregate_id]
-        return where if sequence is None else [*where, dead_letter.c.sequence == sequence]
+    def _letter(self, event: Event) -> tuple[Any, ...]:
+        return (
+            dead_letter.c.source == self._source,
+            dead_letter.c.aggregate_id == uuid.UUID(event.aggregate_id),
+            dead_letter.c.sequence == event.sequence,
+        )
 
-    def _name_of(self, event: Event) -> str:
-        kind, _ = self._handlers[event.payload.TypeName()]
-        return event_name(kind())
+
+def _advance(held: ColumnElement[bool], waits: ColumnElement[bool]) -> ReturningInsert[int]:
+    """Move the inbox to an event, unless it is there already, the event waits or the lease is another's."""
+    event = select(
+        bindparam("its_source", type_=Text),
+        bindparam("its_aggregate", type_=Uuid),
+        bindparam("its_sequence", type_=BigInteger),
+    ).where(held, ~waits)
+    moved = insert(inbox).from_select(["source", "aggregate_id", "sequence"], event)
+    return moved.on_conflict_do_update(
+        index_elements=[inbox.c.source, inbox.c.aggregate_id],
+        set_={"sequence": moved.excluded.sequence, "applied_at": func.now()},
+        where=inbox.c.sequence < moved.excluded.sequence,
+    ).returning(literal(1))
 
 
 async def follow(
@@ -299,7 +376,9 @@ def entries_of(answer: Any) -> list[Any]:
 def decode(fields: Mapping[bytes, bytes]) -> Event | None:
     """The event of a stream's entry, or None when it is none of ours."""
     try:
-        return Event.FromString(fields[b"event"])
-    except (KeyError, DecodeError):
+        event = Event.FromString(fields[b"event"])
+        uuid.UUID(event.aggregate_id)
+    except (KeyError, DecodeError, ValueError):
         log.exception("not an event")
         return None
+    return event

@@ -24,13 +24,16 @@ EVENTS_CONSUMED = Counter(
     "propmubi_events_consumed_total", "Events met by a consumer.", ["source", "event", "outcome"]
 )
 STREAM_LAG = Gauge(
-    "propmubi_stream_lag", "Events of a stream this service has not met yet.", ["source"]
+    "propmubi_stream_lag", "Events of a stream this service has not dealt with yet.", ["source"]
 )
 DEAD_LETTERS = Gauge(
     "propmubi_dead_letters", "Events set aside after failing too often.", ["source"]
 )
 REVOCATIONS_BEHIND = Gauge(
     "propmubi_revocations_behind", "1 while revoked sessions can't be followed, else 0."
+)
+TIMER_FAILURES = Counter(
+    "propmubi_timer_failures_total", "Timed work that failed by a fault of its own.", ["timer"]
 )
 SMS = Counter("propmubi_sms_total", "Text messages by outcome.", ["provider", "outcome"])
 

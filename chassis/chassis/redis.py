@@ -6,8 +6,13 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
+from chassis.errors import Unavailable
 from chassis.settings import Settings
+
+# What background work meets when Redis or Postgres can't be reached: it waits, and goes on where it was.
+AWAY = (RedisError, Unavailable, OSError)
 
 # Longer than any blocking read asks for.
 SOCKET_TIMEOUT_SECONDS = 5.0

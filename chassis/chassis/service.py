@@ -13,18 +13,18 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 from redis.asyncio import Redis
 
-from chassis import process
+from chassis import metrics, process
 from chassis.context import background_call, enter
 from chassis.database import Database, open_database
-from chassis.errors import DomainError
 from chassis.events import Consumer, Handler, follow
 from chassis.grpc_client import open_channel
 from chassis.grpc_server import Server
 from chassis.identity import LEEWAY_SECONDS, Keys, Revocations, TokenVerifier
 from chassis.keys import RemoteKeys, ServiceToken, on_gap, revoke
+from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
-from chassis.outbox import Relay
-from chassis.redis import open_redis
+from chassis.redis import AWAY, open_redis
+from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 from propmubi.auth.v1 import auth_pb2
 
@@ -68,10 +68,9 @@ class Service:
         self.works.append(Consumer(self.database, self.redis, self.name, source, handlers).run)
 
     def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` every so many seconds, in one replica at a time."""
-        self.works.append(
-            partial(_repeat, Lease(self.database.engine, f"timer/{name}"), seconds, name, work)
-        )
+        """Do `work` every so many seconds, in one replica at a time. Work that fails is tried again when it is due."""
+        lease = Lease(self.database, f"timer/{name}", max(seconds, LEASE_SECONDS))
+        self.works.append(partial(_repeat, lease, seconds, name, work))
 
     async def run(self, services: Sequence[str]) -> None:
         """Serve the gRPC `services`, named in full, until SIGTERM or Ctrl-C."""
@@ -82,7 +81,7 @@ class Service:
     @asynccontextmanager
     async def serving(self, services: Sequence[str]) -> AsyncIterator[None]:
         """Serve for as long as the block lasts; what is under way at its end is answered."""
-        relay = Relay(self.database.engine, self.redis, self.name, self.database.events_committed)
+        relay = Relay(self.database, self.redis, self.name)
         revoked = follow(
             self.redis,
             "auth",
@@ -134,13 +133,21 @@ async def _repeat(
     try:
         while True:
             enter(background_call(name))
+            pause = seconds
             try:
                 if await lease.take():
                     await work()
-            except (DomainError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
-                log.warning("timer failed", timer=name, error=type(error).__name__)
-            await asyncio.sleep(seconds)
+                else:
+                    # Whoever has it may die: look again before a long period is over.
+                    pause = min(seconds, LEASE_SECONDS)
+            except AWAY as error:
+                log.warning("timer waits", timer=name, error=type(error).__name__)
+            except Exception as error:
+                # One row that can't be worked on must not take the whole service down.
+                log.exception("timer failed", timer=name, exc_info=error)
+                metrics.TIMER_FAILURES.labels(name).inc()
+            await asyncio.sleep(pause)
     finally:
         # Another replica, or the next start of this one, need not wait until it runs out.
-        with contextlib.suppress(DomainError, OSError):
+        with contextlib.suppress(*AWAY):
             await lease.give_up()

@@ -71,7 +71,7 @@ dead_letter = Table(
     # A serialised propmubi.common.v1.Event.
     Column("event", LargeBinary, nullable=False),
     Column("error", Text, nullable=False),
-    # 0 asks the consumer to try again: that is how an event is redriven.
+    # 0 for one that waits. Set to 0, it asks the consumer to try again: that is how an event is redriven.
     Column("attempts", Integer, nullable=False),
     Column("set_aside_at", DateTime(timezone=True), nullable=False, server_default=_now),
 )

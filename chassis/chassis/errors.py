@@ -108,6 +108,12 @@ class StaleVersion(DomainError):
         super().__init__(message)
 
 
+def check_version(expected: int | None, version: int) -> None:
+    """Raises StaleVersion unless `version` is the one its caller means to change, if she said which."""
+    if expected is not None and expected != version:
+        raise StaleVersion
+
+
 class RateLimited(DomainError):
     """Too often; `retry_after` is in seconds."""
 

@@ -3,16 +3,27 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
-from typing import Any
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import orjson
 from google.protobuf.message import Message
 
 from chassis.errors import InvalidArgument, Violation
 
+DEFAULT_SIZE = 20
+
 _MAC_BYTES = 16
 _PAGING_FIELDS = frozenset({"page_token", "page_size"})
+
+ItemT = TypeVar("ItemT")
+
+
+def by_id(item: Any) -> list[Any]:
+    """The position of `item` in a list that is in the order of its ids."""
+    return [item.id]
 
 
 class PageTokens:
@@ -20,6 +31,11 @@ class PageTokens:
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
+
+    def page(self, request: Any) -> "Page":
+        """The page that `request`, a List request, asks for; raises what `position` raises."""
+        size = request.page_size or DEFAULT_SIZE
+        return Page(self, request, self.position(request), size + 1)
 
     def issue(self, request: Message, position: Sequence[Any]) -> str:
         """The token of the page of the query `request` that begins after `position`."""
@@ -48,6 +64,32 @@ class PageTokens:
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that is asked for. `limit` is how many items to look for: one more than it shows, to tell whether
+    another page follows.
+    """
+
+    tokens: PageTokens
+    request: Message
+    position: list[Any] | None
+    limit: int
+
+    @property
+    def last_id(self) -> uuid.UUID | None:
+        """What a page of a list in the order of its ids begins after, None for the first."""
+        return uuid.UUID(self.position[0]) if self.position else None
+
+    def cut(
+        self, found: list[ItemT], position_of: Callable[[ItemT], Sequence[Any]] = by_id
+    ) -> tuple[list[ItemT], str]:
+        """What the page shows of what was found, and the token of the next one, empty when there is none."""
+        shown = found[: self.limit - 1]
+        if len(found) < self.limit:
+            return shown, ""
+        return shown, self.tokens.issue(self.request, position_of(shown[-1]))
 
 
 def _query_of(request: Message) -> str:

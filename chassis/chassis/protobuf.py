@@ -36,11 +36,23 @@ def moment(value: Timestamp) -> datetime:
     return value.ToDatetime(tzinfo=UTC)
 
 
-def values(message: Message, *fields: str) -> dict[str, Any]:
-    """The named fields of `message` as Python has them: None where an optional one is absent, enums by their wire
-    name, lists as tuples; messages stay messages.
+def value(message: Message, name: str) -> Any:
+    """The named field of `message` as Python has it: None where an optional one is absent, an enum by its wire name,
+    a list as a tuple; a message stays a message.
     """
-    return {name: _read(message, message.DESCRIPTOR.fields_by_name[name]) for name in fields}
+    field: Any = message.DESCRIPTOR.fields_by_name[name]
+    if field.has_presence and not message.HasField(name):
+        return None
+    given = getattr(message, name)
+    if field.enum_type is not None:
+        names = names_of(field.enum_type)
+        return tuple(names[item] for item in given) if field.is_repeated else names[given]
+    return tuple(given) if field.is_repeated else given
+
+
+def values(message: Message, *fields: str) -> dict[str, Any]:
+    """The named fields of `message`, each as `value` gives it."""
+    return {name: value(message, name) for name in fields}
 
 
 def masked(message: Message, mask: FieldMask) -> dict[str, Any]:
@@ -58,16 +70,6 @@ def fill(message: Message, source: Any, *fields: str, **special: Any) -> None:
         _write(message, by_name[name], getattr(source, name))
     for name, value in special.items():
         _write(message, by_name[name], value)
-
-
-def _read(message: Message, field: Any) -> Any:
-    if field.has_presence and not message.HasField(field.name):
-        return None
-    value = getattr(message, field.name)
-    if field.enum_type is not None:
-        names = names_of(field.enum_type)
-        return tuple(names[item] for item in value) if field.is_repeated else names[value]
-    return tuple(value) if field.is_repeated else value
 
 
 def _write(message: Message, field: Any, value: Any) -> None:

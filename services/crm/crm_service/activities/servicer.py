@@ -6,13 +6,11 @@ from typing import Any
 from chassis.context import principal
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import fill, values
+from chassis.protobuf import fill, value
 from crm_service.activities.domain import Activity, ActivityKind
 from crm_service.activities.service import ActivityService
 from propmubi.crm.v1 import activities_pb2 as pb
 from propmubi.crm.v1 import activities_pb2_grpc
-
-DEFAULT_PAGE_SIZE = 20
 
 
 class ActivityServicer(activities_pb2_grpc.ActivityServiceServicer):
@@ -26,7 +24,7 @@ class ActivityServicer(activities_pb2_grpc.ActivityServiceServicer):
         self._page_tokens = page_tokens
 
     async def CreateActivity(self, request: pb.CreateActivityRequest, context: Any) -> pb.Activity:
-        kind = ActivityKind(values(request.activity, "kind")["kind"])
+        kind = ActivityKind(value(request.activity, "kind"))
         async with self._database.transaction() as tx:
             activity = await self._service.add(
                 tx, principal(), uuid.UUID(request.lead_id), kind, request.activity.text
@@ -36,18 +34,16 @@ class ActivityServicer(activities_pb2_grpc.ActivityServiceServicer):
     async def ListActivities(
         self, request: pb.ListActivitiesRequest, context: Any
     ) -> pb.ListActivitiesResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
+        page = self._page_tokens.page(request)
         found = await self._service.list_page(
             principal(),
             uuid.UUID(request.lead_id),
-            before=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            before=page.last_id,
+            limit=page.limit,
         )
-        page = found[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(found) > size else ""
+        activities, token = page.cut(found)
         return pb.ListActivitiesResponse(
-            activities=[to_proto(activity) for activity in page], next_page_token=token
+            activities=[to_proto(activity) for activity in activities], next_page_token=token
         )
 
 

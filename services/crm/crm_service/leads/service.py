@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chassis.database import Transaction
-from chassis.errors import Conflict, InvalidArgument, NotFound, StaleVersion, Violation
+from chassis.errors import Conflict, InvalidArgument, NotFound, Violation, check_version
 from chassis.identity import Principal
 from chassis.protobuf import timestamp
 from crm_service.activities.domain import ActivityKind
@@ -107,8 +107,7 @@ class LeadService:
     ) -> Lead:
         """Change requirement and score."""
         lead = await self.locked(tx, caller, lead_id)
-        if expected_version is not None and expected_version != lead.version:
-            raise StaleVersion
+        check_version(expected_version, lead.version)
         if changes.get("requirement") is not None:
             check_requirement(changes["requirement"])
         return await self._leads.change(tx, lead, **changes)

@@ -8,15 +8,13 @@ from chassis.context import current_call, principal, principal_or_none
 from chassis.database import Database
 from chassis.errors import InvalidArgument, Violation
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import fill, masked, values
+from chassis.protobuf import fill, masked, value, values
 from crm_service.enquiries.domain import Enquiry
 from crm_service.enquiries.service import EnquiryService
 from crm_service.leads.domain import Lead, LeadStage, Requirement
 from crm_service.leads.service import LeadService, works_on
 from propmubi.crm.v1 import leads_pb2 as pb
 from propmubi.crm.v1 import leads_pb2_grpc
-
-DEFAULT_PAGE_SIZE = 20
 
 _FIELDS = (
     "id",
@@ -73,18 +71,16 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
         return to_proto(await self._service.get(principal(), uuid.UUID(request.lead_id)))
 
     async def ListLeads(self, request: pb.ListLeadsRequest, context: Any) -> pb.ListLeadsResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
+        page = self._page_tokens.page(request)
         found = await self._service.list_page(
             principal(),
             owner_agent_id=_id_or_none(request.owner_agent_id),
-            stages=[LeadStage(stage) for stage in values(request, "stage")["stage"]],
-            before=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            stages=[LeadStage(stage) for stage in value(request, "stage")],
+            before=page.last_id,
+            limit=page.limit,
         )
-        page = found[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(found) > size else ""
-        return pb.ListLeadsResponse(leads=[to_proto(lead) for lead in page], next_page_token=token)
+        leads, token = page.cut(found)
+        return pb.ListLeadsResponse(leads=[to_proto(lead) for lead in leads], next_page_token=token)
 
     async def GetLeadBoard(self, request: pb.GetLeadBoardRequest, context: Any) -> pb.LeadBoard:
         columns = await self._service.board(principal(), _id_or_none(request.owner_agent_id))
@@ -99,7 +95,7 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
         changes = masked(request.lead, request.update_mask)
         if changes.get("requirement") is not None:
             changes["requirement"] = Requirement(**values(changes["requirement"], *_REQUIREMENT))
-        expected = values(request, "expected_version")["expected_version"]
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
             lead = await self._service.update(
                 tx, principal(), uuid.UUID(request.lead_id), changes, expected

@@ -6,7 +6,7 @@ from typing import Any
 
 from chassis import rera
 from chassis.database import Transaction
-from chassis.errors import PermissionDenied, StaleVersion
+from chassis.errors import PermissionDenied, check_version
 from chassis.identity import Principal
 from projects_service.builders.domain import Builder, BuilderStatus, Company, moved
 from projects_service.builders.repository import BuilderRepository, not_found
@@ -59,8 +59,7 @@ class BuilderService:
         builder = await self._builders.locked(tx, builder_id)
         if not _acts_for(caller, builder):
             raise not_found()
-        if expected_version is not None and expected_version != builder.version:
-            raise StaleVersion
+        check_version(expected_version, builder.version)
         wanted = dict(changes)
         if {"rera_state", "rera_promoter_no"} & wanted.keys():
             wanted["verification_status"] = rera.check(

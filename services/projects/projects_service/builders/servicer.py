@@ -6,13 +6,11 @@ from typing import Any
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import fill, masked, values
+from chassis.protobuf import fill, masked, value, values
 from projects_service.builders.domain import Builder, BuilderStatus
 from projects_service.builders.service import BuilderService
 from propmubi.projects.v1 import builders_pb2 as pb
 from propmubi.projects.v1 import builders_pb2_grpc
-
-DEFAULT_PAGE_SIZE = 20
 
 _COMPANY = ("builder_name", "rera_promoter_no", "rera_state", "gstin")
 _FIELDS = (
@@ -49,23 +47,21 @@ class BuilderServicer(builders_pb2_grpc.BuilderServiceServicer):
     async def ListBuilders(
         self, request: pb.ListBuildersRequest, context: Any
     ) -> pb.ListBuildersResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
-        builders = await self._service.list_page(
+        page = self._page_tokens.page(request)
+        found = await self._service.list_page(
             principal_or_none(),
-            status=BuilderStatus(values(request, "status")["status"] or BuilderStatus.ACTIVE),
-            before=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            status=BuilderStatus(value(request, "status") or BuilderStatus.ACTIVE),
+            before=page.last_id,
+            limit=page.limit,
         )
-        page = builders[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(builders) > size else ""
+        builders, token = page.cut(found)
         return pb.ListBuildersResponse(
-            builders=[to_proto(builder) for builder in page], next_page_token=token
+            builders=[to_proto(builder) for builder in builders], next_page_token=token
         )
 
     async def UpdateBuilder(self, request: pb.UpdateBuilderRequest, context: Any) -> pb.Builder:
         changes = masked(request.builder, request.update_mask)
-        expected = values(request, "expected_version")["expected_version"]
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
             builder = await self._service.update(
                 tx, principal(), uuid.UUID(request.builder_id), changes, expected

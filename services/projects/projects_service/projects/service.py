@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from chassis import rera
 from chassis.database import Transaction
-from chassis.errors import PermissionDenied, StaleVersion
+from chassis.errors import PermissionDenied, check_version
 from chassis.identity import Principal
 from projects_service.builders.domain import not_active
 from projects_service.builders.repository import BuilderRepository
@@ -79,8 +79,7 @@ class ProjectService:
     ) -> Project:
         """Change the caller's own project."""
         project = await self._own(tx, caller, project_id)
-        if expected_version is not None and expected_version != project.version:
-            raise StaleVersion
+        check_version(expected_version, project.version)
         after = changed(project, replace(project, **changes))
         wanted = {**changes, "verification_status": _verification(after)}
         return await self._projects.change(tx, project, wanted, caller.subject)

@@ -7,14 +7,12 @@ from typing import Any
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import fill, masked, values
+from chassis.protobuf import fill, masked, value, values
 from projects_service.projects.domain import Address, Project, ProjectStatus, Tower, UnitType
 from projects_service.projects.service import ProjectService
 from propmubi.agents.v1 import listings_pb2
 from propmubi.projects.v1 import projects_pb2 as pb
 from propmubi.projects.v1 import projects_pb2_grpc
-
-DEFAULT_PAGE_SIZE = 20
 
 _ADDRESS = ("line", "subdivision_name", "city", "state", "postal_code")
 _DESCRIPTION = (
@@ -71,21 +69,19 @@ class ProjectServicer(projects_pb2_grpc.ProjectServiceServicer):
     async def ListProjects(
         self, request: pb.ListProjectsRequest, context: Any
     ) -> pb.ListProjectsResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
+        page = self._page_tokens.page(request)
         filters = _filters(request)
-        if position:
-            filters["before"] = uuid.UUID(position[0])
-        projects = await self._service.list_page(principal_or_none(), filters, size + 1)
-        page = projects[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(projects) > size else ""
+        if page.last_id is not None:
+            filters["before"] = page.last_id
+        found = await self._service.list_page(principal_or_none(), filters, page.limit)
+        projects, token = page.cut(found)
         return pb.ListProjectsResponse(
-            projects=[to_proto(project) for project in page], next_page_token=token
+            projects=[to_proto(project) for project in projects], next_page_token=token
         )
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Any) -> pb.Project:
         changes = _from_wire(masked(request.project, request.update_mask))
-        expected = values(request, "expected_version")["expected_version"]
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
             project = await self._service.update(
                 tx, principal(), uuid.UUID(request.project_id), changes, expected
@@ -95,7 +91,7 @@ class ProjectServicer(projects_pb2_grpc.ProjectServiceServicer):
     async def SetProjectStatus(
         self, request: pb.SetProjectStatusRequest, context: Any
     ) -> pb.Project:
-        status = ProjectStatus(values(request, "status")["status"])
+        status = ProjectStatus(value(request, "status"))
         async with self._database.transaction() as tx:
             project = await self._service.move(
                 tx, principal(), uuid.UUID(request.project_id), status
@@ -112,18 +108,16 @@ class ProjectServicer(projects_pb2_grpc.ProjectServiceServicer):
     async def ListTowers(
         self, request: pb.ListTowersRequest, context: Any
     ) -> pb.ListTowersResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
-        towers = await self._service.towers(
+        page = self._page_tokens.page(request)
+        found = await self._service.towers(
             principal_or_none(),
             uuid.UUID(request.project_id),
-            after=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            after=page.last_id,
+            limit=page.limit,
         )
-        page = towers[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(towers) > size else ""
+        towers, token = page.cut(found)
         return pb.ListTowersResponse(
-            towers=[_tower(tower) for tower in page], next_page_token=token
+            towers=[_tower(tower) for tower in towers], next_page_token=token
         )
 
     async def CreateUnitType(self, request: pb.CreateUnitTypeRequest, context: Any) -> pb.UnitType:
@@ -136,18 +130,16 @@ class ProjectServicer(projects_pb2_grpc.ProjectServiceServicer):
     async def ListUnitTypes(
         self, request: pb.ListUnitTypesRequest, context: Any
     ) -> pb.ListUnitTypesResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
-        unit_types = await self._service.unit_types(
+        page = self._page_tokens.page(request)
+        found = await self._service.unit_types(
             principal_or_none(),
             uuid.UUID(request.project_id),
-            after=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            after=page.last_id,
+            limit=page.limit,
         )
-        page = unit_types[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(unit_types) > size else ""
+        unit_types, token = page.cut(found)
         return pb.ListUnitTypesResponse(
-            unit_types=[_unit_type(unit_type) for unit_type in page], next_page_token=token
+            unit_types=[_unit_type(unit_type) for unit_type in unit_types], next_page_token=token
         )
 
     async def GetProjectOwner(

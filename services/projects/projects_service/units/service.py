@@ -8,7 +8,7 @@ from typing import Any
 
 from chassis import phones
 from chassis.database import Transaction
-from chassis.errors import Conflict, InvalidArgument, NotFound, StaleVersion, Violation
+from chassis.errors import Conflict, InvalidArgument, NotFound, Violation, check_version
 from chassis.identity import Principal
 from chassis.protobuf import timestamp
 from projects_service.history import CLOCK
@@ -88,8 +88,7 @@ class UnitService:
     ) -> Unit:
         """Change a unit of the caller's own, and tell the other services of another price."""
         unit = await self._freed(tx, await self._own(tx, caller, unit_id))
-        if expected_version is not None and expected_version != unit.version:
-            raise StaleVersion
+        check_version(expected_version, unit.version)
         check_changeable(unit)
         wanted: dict[str, Any] = {
             name: value or 0 if name in _CHARGES else value for name, value in changes.items()

@@ -6,15 +6,13 @@ from typing import Any
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import fill, masked, values
+from chassis.protobuf import fill, masked, value, values
 from projects_service.clients import Leads
 from projects_service.units.cost_sheet import cost_sheet
 from projects_service.units.domain import Booking, Buyer, Claim, Unit
 from projects_service.units.service import UnitService
 from propmubi.projects.v1 import units_pb2 as pb
 from propmubi.projects.v1 import units_pb2_grpc
-
-DEFAULT_PAGE_SIZE = 20
 
 _INPUT = (
     "tower_id",
@@ -95,22 +93,20 @@ class UnitServicer(units_pb2_grpc.UnitServiceServicer):
         return to_proto(await self._service.get(principal_or_none(), uuid.UUID(request.unit_id)))
 
     async def ListUnits(self, request: pb.ListUnitsRequest, context: Any) -> pb.ListUnitsResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
-        units = await self._service.list_page(
+        page = self._page_tokens.page(request)
+        found = await self._service.list_page(
             principal_or_none(),
             uuid.UUID(request.project_id),
             _filters(request),
-            after=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            after=page.last_id,
+            limit=page.limit,
         )
-        page = units[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(units) > size else ""
-        return pb.ListUnitsResponse(units=[to_proto(unit) for unit in page], next_page_token=token)
+        units, token = page.cut(found)
+        return pb.ListUnitsResponse(units=[to_proto(unit) for unit in units], next_page_token=token)
 
     async def UpdateUnit(self, request: pb.UpdateUnitRequest, context: Any) -> pb.Unit:
         changes = masked(request.unit, request.update_mask)
-        expected = values(request, "expected_version")["expected_version"]
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
             unit = await self._service.update(
                 tx, principal(), uuid.UUID(request.unit_id), changes, expected

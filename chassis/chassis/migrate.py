@@ -33,6 +33,9 @@ EXTENSIONS = (
     "unaccent",
     "pg_stat_statements",
 )
+# From what likeness on a word is taken for another (pg_trgm): 0.45 forgives a typing error in a word of six letters, and
+# does not take two places for one because they begin alike.
+WORD_SIMILARITY = 0.45
 # A migration that can't get its lock gives up, so that it never queues every request behind itself.
 LOCK_TIMEOUT = "5s"
 _MIGRATION_LOCK = 7_071_867
@@ -115,6 +118,8 @@ async def _provision(admin_url: str, service: str, owner_password: str, app_pass
                 await connection.execute(
                     f"create extension if not exists {extension} schema extensions"
                 )
+            # Loads pg_trgm, so that its setting is known and anybody may make it.
+            await connection.execute("select extensions.show_limit()")
             for role, password in ((owner, owner_password), (app, app_password)):
                 await _make_role(connection, role, password, service)
             await connection.execute(f"""
@@ -139,6 +144,9 @@ async def _make_role(
     quoted = await connection.fetchval("select quote_literal($1::text)", password)
     await connection.execute(f"alter role {role} password {quoted}")
     await connection.execute(f"alter role {role} set search_path = {service}, extensions")
+    await connection.execute(
+        f"alter role {role} set pg_trgm.word_similarity_threshold = {WORD_SIMILARITY}"
+    )
     await connection.execute(f"grant {role} to current_user")
 
 

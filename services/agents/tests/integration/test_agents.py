@@ -37,7 +37,8 @@ def profile(**changes: object) -> pb.Agent:
 
 async def apply(agents: Running, token: str, **changes: object) -> pb.Agent:
     stub = AgentServiceStub(agents.caller(token))
-    return await stub.CreateAgent(pb.CreateAgentRequest(agent=profile(**changes)))
+    agent: pb.Agent = await stub.CreateAgent(pb.CreateAgentRequest(agent=profile(**changes)))
+    return agent
 
 
 async def events(agents: Running) -> list[str]:

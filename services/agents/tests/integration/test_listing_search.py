@@ -1,0 +1,345 @@
+"""Finding listings: filters, text, pages that stay as they are, one query each, and an index for each shape."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from sqlalchemy import insert, text
+
+from agents_service.listings.models import listings
+from agents_service.listings.search import ORDERS, Shape, statement_of
+from chassis.database import Transaction
+from chassis.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from chassis.ids import new_id
+from devstack.testing_service import Running, Tokens
+from propmubi.agents.v1 import listings_pb2 as pb
+from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+
+MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
+
+
+def row(number: int, agent_id: uuid.UUID, **changes: Any) -> dict[str, Any]:
+    """An active flat; the higher its number the newer and dearer."""
+    return {
+        "id": new_id(),
+        "list_agent_id": agent_id,
+        "listing_type": "sale",
+        "property_type": "apartment",
+        "standard_status": "active",
+        "list_price": 1_000_000 * (number + 1),
+        "bhk": 1 + number % 4,
+        "carpet_area": 400 + 100 * number,
+        "subdivision_name": ("Wakad", "Baner", "Hinjewadi")[number % 3],
+        "city": "Pune",
+        "state": "Maharashtra",
+        "postal_code": f"41105{number % 3}",
+        "on_market_date": MONDAY + timedelta(minutes=number),
+        **changes,
+    }
+
+
+@pytest_asyncio.fixture
+async def fill(agents: Running, asha: Any) -> Any:
+    """Puts rows into the table, all of one set of columns."""
+
+    async def put(*rows: dict[str, Any]) -> list[str]:
+        async with agents.database.transaction() as tx:
+            for each in rows:
+                await tx.execute(insert(listings).values(each))
+        return [str(each["id"]) for each in rows]
+
+    return put
+
+
+async def found(stub: Any, **asked: Any) -> list[str]:
+    """The ids of all that is found, over all pages."""
+    request, ids = pb.ListListingsRequest(**asked), []
+    while True:
+        page = await stub.ListListings(request)
+        ids += [listing.id for listing in page.listings]
+        if not page.next_page_token:
+            return ids
+        request.page_token = page.next_page_token
+
+
+ASKED: list[tuple[dict[str, Any], Any]] = [
+    ({}, range(12)),
+    ({"listing_type": pb.LISTING_TYPE_RENT}, ()),
+    ({"city": "pune"}, range(12)),
+    ({"city": "Mumbai"}, ()),
+    ({"subdivision_name": ["wakad"]}, (0, 3, 6, 9)),
+    ({"subdivision_name": ["Wakad", "BANER", "baner"]}, (0, 1, 3, 4, 6, 7, 9, 10)),
+    ({"subdivision_name": ["Wakad"], "city": "Nagpur"}, ()),
+    ({"postal_code": ["411051", "411051"]}, (1, 4, 7, 10)),
+    ({"postal_code": ["411051"], "subdivision_name": ["Wakad"]}, ()),
+    ({"bhk": [2, 3.5]}, (1, 5, 9)),
+    ({"price_min": 3_000_000, "price_max": 5_000_000}, (2, 3, 4)),
+    ({"price_min": 5_000_000, "price_max": 5_000_000}, (4,)),
+    ({"carpet_area_min": 600, "carpet_area_max": 800}, (2, 3, 4)),
+    ({"property_type": [pb.PROPERTY_TYPE_VILLA, pb.PROPERTY_TYPE_PLOT]}, ()),
+    ({"furnishing": [pb.FURNISHING_FURNISHED]}, (11,)),
+    ({"facing": [pb.FACING_EAST, pb.FACING_NORTH_EAST]}, (11,)),
+    ({"possession_status": pb.POSSESSION_STATUS_READY_TO_MOVE}, (11,)),
+    ({"amenities": ["Gym", "lift"]}, (11,)),
+    ({"amenities": ["gym", "pool"]}, ()),
+    ({"standard_status": [pb.STANDARD_STATUS_PENDING]}, ()),
+    (
+        {"standard_status": [pb.STANDARD_STATUS_PENDING, pb.STANDARD_STATUS_ACTIVE]},
+        range(12),
+    ),
+    ({"q": "wakad"}, (0, 3, 6, 9)),
+    ({"q": "Hinjwadi pune"}, (2, 5, 8, 11)),
+    ({"q": "blue riidge"}, (11,)),
+    ({"q": "wákad", "bhk": [2]}, (9,)),
+    ({"q": "kothrud"}, ()),
+]
+
+
+@pytest.mark.parametrize("sort", ["newest", "price", "-price"])
+async def test_filters(fill: Any, asha: Any, public: Any, sort: str) -> None:
+    ids = await fill(
+        *(row(number, asha.agent_id) for number in range(11)),
+        row(
+            11,
+            asha.agent_id,
+            address_line="Tower 3, Blue Ridge",
+            furnishing="furnished",
+            facing="east",
+            possession_status="ready_to_move",
+            amenities=["lift", "gym", "garden"],
+        ),
+    )
+    for asked, numbers in ASKED:
+        expected = [ids[number] for number in sorted(numbers, reverse=sort != "price")]
+        for page_size in (2, 100):
+            answer = await found(public, **asked, sort=sort, page_size=page_size)
+            assert answer == expected, (asked, page_size)
+
+
+async def test_by_agent_and_project(fill: Any, asha: Any, make_lister: Any, public: Any) -> None:
+    other = await make_lister()
+    project_id = new_id()
+    mine, hers = await fill(row(0, asha.agent_id), row(1, other.agent_id, project_id=project_id))
+    assert await found(public, list_agent_id=str(asha.agent_id)) == [mine]
+    assert await found(public, project_id=str(project_id)) == [hers]
+    assert await found(public, project_id=str(project_id), list_agent_id=str(asha.agent_id)) == []
+
+
+async def test_equal_keys_are_told_apart_by_their_ids(fill: Any, asha: Any, public: Any) -> None:
+    ids = await fill(
+        *(row(0, asha.agent_id, subdivision_name=name) for name in ("Wakad", "Baner") * 6)
+    )
+    for sort in ORDERS:
+        seen = await found(public, sort=sort, page_size=5)
+        assert seen == sorted(ids, reverse=sort != "price")
+
+
+async def test_pages_are_stable_under_inserts(fill: Any, asha: Any, public: Any) -> None:
+    ids = await fill(*(row(number, asha.agent_id) for number in range(30)))
+    request, seen = pb.ListListingsRequest(page_size=7, city="Pune"), []
+    while True:
+        page = await public.ListListings(request)
+        seen += [listing.id for listing in page.listings]
+        await fill(*(row(100 + number, asha.agent_id) for number in range(3)))
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert seen == ids[::-1]
+
+
+async def test_a_page_token_is_of_its_own_query_alone(fill: Any, asha: Any, public: Any) -> None:
+    await fill(*(row(number, asha.agent_id) for number in range(3)))
+    page = await public.ListListings(pb.ListListingsRequest(page_size=1))
+    token = page.next_page_token
+    for request in (
+        pb.ListListingsRequest(page_size=1, city="Pune", page_token=token),
+        pb.ListListingsRequest(page_size=1, sort="price", page_token=token),
+        pb.ListListingsRequest(page_size=1, page_token="A" + token[1:]),
+        pb.ListListingsRequest(page_size=1, page_token="x"),
+    ):
+        with pytest.raises(InvalidArgument) as refused:
+            await public.ListListings(request)
+        assert refused.value.reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_what_is_not_public_is_listed_for_its_own_alone(
+    agents: Running,
+    tokens: Tokens,
+    fill: Any,
+    asha: Any,
+    broker: Any,
+    make_lister: Any,
+    public: Any,
+) -> None:
+    other = await make_lister()
+    office = {"list_office_id": asha.office_id}
+    draft, withdrawn, hers = await fill(
+        row(0, asha.agent_id, standard_status="incomplete", list_price=None, on_market_date=None)
+        | office,
+        row(1, asha.agent_id, standard_status="withdrawn") | office,
+        row(2, other.agent_id, standard_status="withdrawn"),
+    )
+    statuses = [pb.STANDARD_STATUS_INCOMPLETE, pb.STANDARD_STATUS_WITHDRAWN]
+    everything = {"standard_status": statuses}
+    own = {**everything, "list_agent_id": str(asha.agent_id)}
+    with pytest.raises(Unauthenticated):
+        await found(public, **own)
+    for asked in (everything, {**everything, "list_agent_id": str(other.agent_id)}):
+        with pytest.raises(PermissionDenied):
+            await found(asha.listings, **asked)
+    assert set(await found(asha.listings, **own)) == {draft, withdrawn}
+    assert await found(asha.listings, **own, sort="price") == [draft, withdrawn]
+    assert set(await found(broker, **own)) == {draft, withdrawn}
+    assert await found(broker, **everything, list_agent_id=str(other.agent_id)) == []
+    admin = ListingServiceStub(agents.caller(tokens.admin()))
+    assert set(await found(admin, **everything)) == {draft, withdrawn, hers}
+    assert await found(public) == []
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"price_min": 2, "price_max": 1}, "price_max"),
+    ({"carpet_area_min": 2, "carpet_area_max": 1}, "carpet_area_max"),
+    ({"q": "-- !"}, "q"),
+    ({"q": "x" * 10_000}, "q"),
+    ({"q": "a b c d e f g h i"}, "q"),
+    ({"page_size": 101}, "page_size"),
+    ({"page_size": -1}, "page_size"),
+    ({"sort": "random"}, "sort"),
+    ({"bhk": [0.3]}, "bhk[0]"),
+    ({"standard_status": [0]}, "standard_status[0]"),
+    ({"standard_status": [77]}, "standard_status[0]"),
+    ({"facing": [pb.FACING_EAST] * 9}, "facing"),
+    ({"postal_code": ["4110"]}, "postal_code[0]"),
+    ({"list_agent_id": "7"}, "list_agent_id"),
+    ({"city": "P"}, "city"),
+]
+
+
+async def test_bad_input_names_its_field(public: Any) -> None:
+    for asked, field in WRONG:
+        with pytest.raises(InvalidArgument) as refused:
+            await public.ListListings(pb.ListListingsRequest(**asked))
+        assert [violation.field for violation in refused.value.violations] == [field], asked
+
+
+@asynccontextmanager
+async def counted(agents: Running) -> AsyncIterator[list[str]]:
+    """The statements that the service sends to Postgres for its callers."""
+    sent: list[str] = []
+    fetch = agents.database._fetch
+
+    async def noting(sql: str, values: Any) -> Any:
+        sent.append(sql)
+        return await fetch(sql, values)
+
+    agents.database._fetch = noting  # type: ignore[method-assign]
+    yield sent
+    agents.database._fetch = fetch  # type: ignore[method-assign]
+
+
+async def test_each_read_is_one_query(
+    agents: Running, fill: Any, asha: Any, public: Any, tokens: Tokens
+) -> None:
+    ids = await fill(*(row(number, asha.agent_id) for number in range(30)))
+    crm = ListingServiceStub(agents.caller(tokens.service("crm")))
+    reads: list[Callable[[], Any]] = [
+        lambda: public.GetListing(pb.GetListingRequest(listing_id=ids[0])),
+        lambda: public.ListListings(pb.ListListingsRequest(page_size=20)),
+        lambda: public.ListListings(pb.ListListingsRequest(q="wakad", sort="price")),
+        lambda: public.ListListingHistory(pb.ListListingHistoryRequest(listing_id=ids[0])),
+        lambda: crm.GetListingOwner(pb.GetListingOwnerRequest(listing_id=ids[0])),
+    ]
+    for read in reads:
+        async with counted(agents) as sent:
+            await read()
+        assert len(sent) == 1
+
+
+PLACES = ("", "city", "subdivision_name", "postal_code", "list_agent_id", "project_id")
+CONDITIONS = ("bhk", "price_min", "price_max", "amenities")
+PARAMETERS: dict[str, Any] = {
+    "standard_status": ["active", "pending"],
+    "listing_type": ["sale", "rent"],
+    "city": ["pune"],
+    "subdivision_name": ["wakad", "baner"],
+    "postal_code": ["411057"],
+    "list_agent_id": [uuid.uuid4()],
+    "project_id": [uuid.uuid4()],
+    "bhk": [2.0],
+    "price_min": 1,
+    "price_max": 10**9,
+    "amenities": ["gym"],
+    "after_key": 10**6,
+    "after_id": uuid.uuid4(),
+    "word0": "wakad",
+    "limit": 21,
+}
+
+
+def nodes(plan: dict[str, Any], above: str = "") -> list[tuple[dict[str, Any], str]]:
+    """The nodes of a plan, each with the kind of the one above it."""
+    kind = plan["Node Type"]
+    return [(plan, above), *(each for sub in plan.get("Plans", ()) for each in nodes(sub, kind))]
+
+
+async def test_every_shape_has_an_index_for_its_order(
+    agents: Running, fill: Any, asha: Any
+) -> None:
+    """No table is read from end to end, and what is sorted is at most a page of each status, type and place."""
+    await fill(*(row(number, asha.agent_id) for number in range(60)))
+    async with agents.database.transaction() as tx:
+        await tx.execute(text("set local enable_seqscan = off"))
+        await tx.execute(text("set local plan_cache_mode = force_generic_plan"))
+        for place, sort, continued, conditions in product(
+            PLACES, ORDERS, (False, True), ((), CONDITIONS)
+        ):
+            filters = (*((place,) if place else ()), *conditions)
+            plan = await explain(tx, Shape(sort, continued, 0, filters))
+            scans = [node for node, _ in nodes(plan) if node.get("Relation Name") == "listings"]
+            order = sort.removeprefix("-")
+            index = "_".join(filter(None, ("listings", place, order)))
+            assert [scan["Node Type"] for scan in scans] == ["Index Scan"]
+            assert scans[0]["Index Name"] == index
+            for node, above in nodes(plan):
+                if "Sort" in node["Node Type"]:
+                    assert above == "Limit"
+                    assert not any(
+                        below.get("Relation Name") == "listings" and over != "Limit"
+                        for below, over in nodes(node)
+                    )
+
+
+async def test_words_are_found_by_their_trigrams(agents: Running, fill: Any, asha: Any) -> None:
+    await fill(*(row(number, asha.agent_id) for number in range(60)))
+    async with agents.database.transaction() as tx:
+        await tx.execute(text("set local enable_seqscan = off"))
+        await tx.execute(text("set local plan_cache_mode = force_generic_plan"))
+        for place, sort, continued in product(PLACES, ORDERS, (False, True)):
+            filters = (place,) if place else ()
+            plan = await explain(tx, Shape(sort, continued, 1, filters))
+            kinds = {node["Node Type"] for node, _ in nodes(plan)}
+            assert "Seq Scan" not in kinds
+
+
+async def explain(tx: Transaction, shape: Shape) -> Any:
+    """The generic plan of the statement of `shape`."""
+    compiled = statement_of(shape).compile(dialect=tx.connection.dialect)
+    given = dict(PARAMETERS)
+    if shape.sort == "newest":
+        given["after_key"] = MONDAY
+    values = [given[name] for name in compiled.positiontup or ()]
+    connection: Any = (await tx.connection.get_raw_connection()).driver_connection
+    [answer] = await connection.fetch(f"explain (format json) {compiled}", *values)
+    plan = answer[0]
+    return (plan if isinstance(plan, list) else orjson.loads(plan))[0]["Plan"]
+
+
+async def test_an_unknown_listing_is_not_found(public: Any) -> None:
+    with pytest.raises(NotFound):
+        await public.ListListingHistory(pb.ListListingHistoryRequest(listing_id=str(new_id())))

@@ -8,7 +8,7 @@ from agents_service.agents.domain import Agent, AgentStatus, Profile, moved
 from agents_service.agents.repository import AgentRepository
 from chassis import phones, rera
 from chassis.database import Transaction
-from chassis.errors import InvalidArgument, NotFound, PermissionDenied, StaleVersion, Violation
+from chassis.errors import InvalidArgument, NotFound, PermissionDenied, Violation, check_version
 from chassis.identity import Principal
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 
@@ -64,8 +64,7 @@ class AgentService:
         agent = await self._agents.locked(tx, agent_id)
         if not sees_all_of(caller, agent):
             raise NotFound("There is no such agent.")
-        if expected_version is not None and expected_version != agent.version:
-            raise StaleVersion
+        check_version(expected_version, agent.version)
         wanted = _normalised(changes)
         if {"rera_state", "rera_agent_no"} & wanted.keys():
             wanted["verification_status"] = rera.check(

@@ -10,11 +10,9 @@ from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.identity import Principal
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import fill, masked, values
+from chassis.protobuf import fill, masked, value, values
 from propmubi.agents.v1 import agents_pb2 as pb
 from propmubi.agents.v1 import agents_pb2_grpc
-
-DEFAULT_PAGE_SIZE = 20
 
 _PROFILE = (
     "member_full_name",
@@ -61,25 +59,23 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
         self, request: pb.ListAgentsRequest, context: Any
     ) -> pb.ListAgentsResponse:
         caller = principal_or_none()
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
+        page = self._page_tokens.page(request)
         wanted = values(request, "status", "service_area")
-        agents = await self._service.list_page(
+        found = await self._service.list_page(
             caller,
             status=AgentStatus(wanted["status"] or AgentStatus.ACTIVE),
             service_area=wanted["service_area"],
-            before=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            before=page.last_id,
+            limit=page.limit,
         )
-        page = agents[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(agents) > size else ""
+        agents, token = page.cut(found)
         return pb.ListAgentsResponse(
-            agents=[to_proto(agent, caller) for agent in page], next_page_token=token
+            agents=[to_proto(agent, caller) for agent in agents], next_page_token=token
         )
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.Agent:
         changes = _from_wire(masked(request.agent, request.update_mask))
-        expected = values(request, "expected_version")["expected_version"]
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
             agent = await self._service.update(
                 tx, principal(), uuid.UUID(request.agent_id), changes, expected

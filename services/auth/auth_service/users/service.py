@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from auth_service import audit
 from auth_service.users.domain import ADMIN, User, UserStatus, check_may_sign_in
 from auth_service.users.repository import UserRepository
 from chassis.database import Transaction
-from chassis.errors import InvalidArgument, StaleVersion, Violation
+from chassis.errors import InvalidArgument, Violation, check_version
 from chassis.identity import Principal
+from chassis.protobuf import timestamp
 from propmubi.auth.v1.events_pb2 import RoleGranted, RoleRevoked, UserRegistered
 
 # Who made somebody an administrator whose phone the settings name.
@@ -38,8 +37,7 @@ class UserService:
     ) -> User:
         """Change the caller's own account."""
         user = await self._users.locked(tx, caller.user_id)
-        if expected_version is not None and expected_version != user.version:
-            raise StaleVersion
+        check_version(expected_version, user.version)
         wanted = {field: value.strip() if value else None for field, value in changes.items()}
         if wanted.get("full_name") == "":
             raise InvalidArgument(Violation("full_name", "must not be blank"))
@@ -84,11 +82,8 @@ class UserService:
         await self._users.change(tx, user, {"roles": roles, "tokens_refused_until": now, **ids})
         await self._users.remove_grant(tx, user.id, role)
         await audit.record(tx, "role.revoked", actor=by, user_id=user.id, role=role)
-        until = Timestamp()
-        until.FromDatetime(now)
-        tx.publish(
-            RoleRevoked(user_id=str(user.id), role=role, tokens_issued_before=until), user.id
-        )
+        event = RoleRevoked(user_id=str(user.id), role=role, tokens_issued_before=timestamp(now))
+        tx.publish(event, user.id)
 
     async def former_admins(self) -> list[uuid.UUID]:
         """Those who are administrators by a phone that the settings don't name any more."""

@@ -32,9 +32,9 @@ from chassis.errors import (
     Conflict,
     InvalidArgument,
     PermissionDenied,
-    StaleVersion,
     Unauthenticated,
     Violation,
+    check_version,
 )
 from chassis.identity import Principal
 from propmubi.agents.v1.events_pb2 import (
@@ -266,8 +266,7 @@ class ListingService:
         movers = _movers(caller, listing)
         if not movers:
             raise not_found()
-        if expected_version is not None and expected_version != listing.version:
-            raise StaleVersion
+        check_version(expected_version, listing.version)
         return listing, movers
 
 

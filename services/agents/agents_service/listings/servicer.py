@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -19,11 +20,9 @@ from agents_service.listings.service import ListingService
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import masked, values
+from chassis.protobuf import masked, value, values
 from propmubi.agents.v1 import listings_pb2 as pb
 from propmubi.agents.v1 import listings_pb2_grpc
-
-DEFAULT_PAGE_SIZE = 20
 
 
 class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
@@ -50,29 +49,23 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
         self, request: pb.ListListingsRequest, context: Any
     ) -> pb.ListListingsResponse:
         sort = request.sort or "newest"
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
+        page = self._page_tokens.page(request)
         found = await self._service.list_page(
             principal_or_none(),
             filters_from_wire(request),
             sort=sort,
-            after=_after(sort, *position) if position else None,
-            limit=size + 1,
+            after=_after(sort, *page.position) if page.position else None,
+            limit=page.limit,
         )
-        page = found[:size]
-        token = (
-            self._page_tokens.issue(request, position_of(sort, page[-1]))
-            if len(found) > size
-            else ""
-        )
+        listings, token = page.cut(found, partial(position_of, sort))
         now = datetime.now(UTC)
         return pb.ListListingsResponse(
-            listings=[to_proto(listing, now) for listing in page], next_page_token=token
+            listings=[to_proto(listing, now) for listing in listings], next_page_token=token
         )
 
     async def UpdateListing(self, request: pb.UpdateListingRequest, context: Any) -> pb.Listing:
         columns = from_wire(masked(request.listing, request.update_mask))
-        expected = values(request, "expected_version")["expected_version"]
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
             listing = await self._service.update(
                 tx, principal(), uuid.UUID(request.listing_id), columns, expected
@@ -80,7 +73,7 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
             return tx.reply(to_proto(listing, datetime.now(UTC)))
 
     async def DeleteListing(self, request: pb.DeleteListingRequest, context: Any) -> Empty:
-        expected = values(request, "expected_version")["expected_version"]
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
             await self._service.delete(tx, principal(), uuid.UUID(request.listing_id), expected)
             return tx.reply(Empty())
@@ -104,18 +97,16 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
     async def ListListingHistory(
         self, request: pb.ListListingHistoryRequest, context: Any
     ) -> pb.ListListingHistoryResponse:
-        position = self._page_tokens.position(request)
-        size = request.page_size or DEFAULT_PAGE_SIZE
-        changes = await self._service.history(
+        page = self._page_tokens.page(request)
+        found = await self._service.history(
             principal_or_none(),
             uuid.UUID(request.listing_id),
-            before=uuid.UUID(position[0]) if position else None,
-            limit=size + 1,
+            before=page.last_id,
+            limit=page.limit,
         )
-        page = changes[:size]
-        token = self._page_tokens.issue(request, [page[-1].id]) if len(changes) > size else ""
+        changes, token = page.cut(found)
         return pb.ListListingHistoryResponse(
-            changes=[change_to_proto(change) for change in page], next_page_token=token
+            changes=[change_to_proto(change) for change in changes], next_page_token=token
         )
 
     async def GetListingOwner(

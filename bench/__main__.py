@@ -27,6 +27,22 @@ from devstack.supervisor import ROOT
 
 CONNECTIONS = 16
 RESULTS = ROOT / "docs" / "benchmarks.md"
+INTRODUCTION = """\
+# Benchmarks
+
+Written by `make bench`: the platform against the monolith it replaces, which is rebuilt in
+[bench/peers/monolith](../bench/peers/monolith) as a competent FastAPI developer would have written it: pydantic
+responses, SQLAlchemy's ORM with a pool of 20, an HS256 token on every request, a request log in JSON by
+`BaseHTTPMiddleware`, one uvicorn worker on uvloop and httptools, and an index made for the list that is measured.
+
+- Both have the same listings, the same PostgreSQL with the same durability, and are asked the same random requests by
+  one load generator over 16 connections, in turns; every answer is read and checked, and a wrong one fails the run.
+- The platform runs as in production, all five processes: tokens checked, limits counted in Valkey, constraints, INFO
+  logs, metrics, 1 % of traces. Its enquiries also write their events, which are published before the clock stops.
+- What counts is processor time: user and system time of every process of a side, PostgreSQL's backends for its
+  database, PostgreSQL's own processes and Valkey included. "x" is requests per second of it, platform over monolith.
+
+"""
 
 
 @dataclass(frozen=True)
@@ -147,7 +163,7 @@ def main() -> None:
     print(table)
     if plan is FULL:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(f"# Benchmarks\n\nWritten by `make bench`.\n\n{table}")
+        RESULTS.write_text(INTRODUCTION + table)
     late = [f"{route} x {won:.2f}" for route, won in report.ratios(results).items() if won < BUDGET]
     if late:
         sys.exit(f"✗ Below the budget of x {BUDGET}: {', '.join(late)}")

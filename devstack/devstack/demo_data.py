@@ -25,6 +25,8 @@ from devstack.process import Problem
 LISTINGS, SEED = 2000, 1
 LISTINGS_PER_AGENT = 40
 BATCH = 5000
+KNOWN = "select exists (select from agents.agents) or exists (select from projects.builders)"
+GROWN = "agents.agents, agents.listings, agents.listing_history, projects.units"
 
 
 def load(admin_url: str, environment: Mapping[str, str], console: Console) -> None:
@@ -46,10 +48,11 @@ async def _load(admin_url: str, count: int, seed: int, now: datetime, console: C
     connection = await asyncpg.connect(admin_url)
     try:
         async with connection.transaction():
-            if not await connection.fetchval(
-                "select exists (select from agents.agents) or exists (select from projects.builders)"
-            ):
-                await _fill(connection, count, random.Random(seed), now, console)  # noqa: S311
+            if await connection.fetchval(KNOWN):
+                return
+            await _fill(connection, count, random.Random(seed), now, console)  # noqa: S311
+        # What the planner knows of tables that were empty a moment ago is wrong until autovacuum comes by.
+        await connection.execute(f"vacuum (analyze) {GROWN}")
     finally:
         await connection.close()
 
@@ -82,10 +85,6 @@ async def _fill(
             await copying
             progress.advance(task, len(batch))
             batch = fresh
-    # What the planner knows of tables that were empty a moment ago would be wrong until autovacuum comes by.
-    await connection.execute(
-        "analyze agents.agents, agents.listings, agents.listing_history, projects.units"
-    )
 
 
 async def _copy_homes(connection: asyncpg.Connection, batch: list[Home]) -> None:

@@ -2,10 +2,7 @@
 
 from datetime import timedelta
 
-import grpc
-
 from chassis import process
-from chassis.grpc_client import open_channel
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import load
@@ -31,13 +28,16 @@ from propmubi.crm.v1.activities_pb2_grpc import add_ActivityServiceServicer_to_s
 from propmubi.crm.v1.leads_pb2_grpc import add_LeadServiceServicer_to_server
 
 
-def wire(service: Service, agents_channel: grpc.aio.Channel, sms: SmsProvider) -> list[str]:
+def wire(service: Service, sms: SmsProvider) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
     settings = service.settings
     assert isinstance(settings, CrmSettings)
     database, server = service.database, service.server.server
     page_tokens = PageTokens(settings.cursor_key.get_secret_value())
-    agents = Agents(agents_channel, service.own_token)
+    channel = service.channel(
+        settings.agents_target, agents_pb2.DESCRIPTOR, listings_pb2.DESCRIPTOR
+    )
+    agents = Agents(channel, service.own_token)
     leads, activities = LeadRepository(database), ActivityRepository(database)
     enquiries, notices = EnquiryRepository(database), NoticeRepository(database)
     hours = BusinessHours(settings.business_opens, settings.business_closes)
@@ -48,28 +48,22 @@ def wire(service: Service, agents_channel: grpc.aio.Channel, sms: SmsProvider) -
     timeline = ActivityService(activities, leads, pipeline)
     intake = EnquiryService(enquiries, leads, activities, pipeline, agents)
     telling = NoticeService(leads, agents, sms)
-
     add_LeadServiceServicer_to_server(LeadServicer(database, pipeline, intake, page_tokens), server)
     add_ActivityServiceServicer_to_server(ActivityServicer(database, timeline, page_tokens), server)
     consumers = LeadConsumers(pipeline)
     service.consume("projects", consumers.of_projects)
     service.consume("agents", consumers.of_agents)
     assigning = EnquiryTimers(database, enquiries, intake).assign_waiting
-    service.every(settings.assign_every_seconds, "assign-leads", assigning)
+    service.every(settings.assign_every_seconds, "assign leads", assigning)
     notifying = NoticeTimers(database, notices, telling).send_waiting
-    service.every(settings.notify_every_seconds, "send-notices", notifying)
+    service.every(settings.notify_every_seconds, "send notices", notifying)
     return ["propmubi.crm.v1.LeadService", "propmubi.crm.v1.ActivityService"]
 
 
 async def main() -> None:
     settings = load(CrmSettings)
-    files = [agents_pb2.DESCRIPTOR, listings_pb2.DESCRIPTOR]
-    async with (
-        open_service(settings, "crm") as service,
-        open_channel(settings.agents_target, settings, files) as channel,
-        open_sms(settings) as sms,
-    ):
-        await service.run(wire(service, channel, sms))
+    async with open_sms(settings) as sms, open_service(settings, "crm") as service:
+        await service.run(wire(service, sms))
 
 
 if __name__ == "__main__":

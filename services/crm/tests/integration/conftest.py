@@ -14,7 +14,6 @@ import pytest_asyncio
 from google.protobuf.message import Message
 
 from chassis.errors import NotFound
-from chassis.grpc_client import open_channel
 from chassis.ids import new_id
 from chassis.redis import stream_of
 from chassis.sms import SmsSettings, open_sms
@@ -158,17 +157,16 @@ async def crm(run_service: RunService, tokens: Tokens, sms_file: Path) -> AsyncI
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     sms_settings = SmsSettings.model_construct(
-        sms_provider="file", sms_outbox_file=sms_file, sms_timeout_seconds=5.0, tls_ca_file=None
+        sms_provider="file", sms_outbox_file=sms_file, sms_timeout_seconds=5.0
     )
-    files = [agents_pb2.DESCRIPTOR, listings_pb2.DESCRIPTOR]
     async with (
-        open_channel(target, sms_settings, files) as channel,
         open_sms(sms_settings) as sms,
         run_service(
             "crm",
-            partial(wire, agents_channel=channel, sms=sms),
+            partial(wire, sms=sms),
             CrmSettings,
             auth_target=target,
+            agents_target=target,
             sms_provider="file",
             assign_every_seconds=0.1,
             notify_every_seconds=0.1,

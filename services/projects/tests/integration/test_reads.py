@@ -37,7 +37,8 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     fetch = Database._fetch
 
     async def noted(self: Database, sql: str, values: Sequence[Any]) -> Any:
-        seen.append((sql, values))
+        if "outbox" not in sql:  # The relay looks by itself.
+            seen.append((sql, values))
         return await fetch(self, sql, values)
 
     monkeypatch.setattr(Database, "_fetch", noted)

@@ -1,0 +1,206 @@
+"""From the commit to the stream: nothing that was not committed, all that was, in order, whatever dies."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from chassis.database import Transaction
+from chassis.ids import new_id
+from chassis.process import background
+from chassis.redis import marker_of, stream_of
+from chassis.relay import _UNPUBLISHED, Relay
+from devstack.valkey import Valkey
+from propmubi.agents.v1.events_pb2 import AgentVerified
+from propmubi.common.v1.event_pb2 import Event
+
+STREAM = stream_of("agents")
+
+
+def relay_of(bench: Any, database: Any = None) -> Relay:
+    return Relay(database or bench.database, bench.redis, "agents")
+
+
+async def published(bench: Any, aggregate_id: uuid.UUID | None = None) -> list[Event]:
+    entries = await bench.redis.xrange(STREAM)
+    events = [Event.FromString(fields[b"event"]) for _, fields in entries]
+    return [one for one in events if aggregate_id is None or one.aggregate_id == str(aggregate_id)]
+
+
+async def publish(relay: Relay) -> None:
+    """One round of a relay that holds the lease."""
+    assert await relay._lease.take()
+    await relay.publish_batch()
+
+
+@asynccontextmanager
+async def running(*relays: Relay) -> AsyncIterator[None]:
+    async with background(*(relay.run() for relay in relays)):
+        yield
+
+
+async def test_an_event_of_a_transaction_that_fails_is_never_published(bench: Any) -> None:
+    lost, kept = new_id(), new_id()
+
+    async def fail(tx: Transaction) -> None:
+        tx.publish(AgentVerified(), lost)
+        raise RuntimeError("after the event, before the commit")
+
+    with pytest.raises(RuntimeError):
+        async with bench.database.transaction() as tx:
+            await fail(tx)
+    await bench.publish(kept, "one")
+    await publish(relay_of(bench))
+    [only] = await published(bench)
+    assert (only.aggregate_id, only.sequence) == (str(kept), 1)
+
+
+async def test_fifty_transactions_on_one_aggregate_leave_no_gap_and_keep_their_order(
+    bench: Any,
+) -> None:
+    aggregate_id = new_id()
+
+    async def change(number: int) -> None:
+        async with bench.database.transaction() as tx:
+            tx.publish(AgentVerified(user_id=str(number)), aggregate_id)
+            if number % 10 == 9:
+                raise RuntimeError
+
+    await asyncio.gather(*(change(number) for number in range(50)), return_exceptions=True)
+    await publish(relay_of(bench))
+    sequences = [one.sequence for one in await published(bench)]
+    assert sequences == list(range(1, 46))
+    rows = await bench.rows("select sequence from outbox order by position")
+    assert [row.sequence for row in rows] == sequences
+
+
+async def test_a_relay_that_dies_before_it_marks_publishes_again(bench: Any) -> None:
+    await bench.publish(new_id(), "one", "two")
+    dying = relay_of(bench)
+    assert await dying._lease.take()
+    rows = await bench.database.fetch(_UNPUBLISHED)
+    await bench.redis.set(marker_of("agents"), 1)
+    assert await dying._add(rows)
+    await dying._lease.give_up()
+    await publish(relay_of(bench))
+    assert [one.sequence for one in await published(bench)] == [1, 2, 1, 2]
+    assert await bench.rows("select 1 from outbox where published_at is null") == []
+
+
+async def test_two_relays_at_once_publish_everything_and_first_copies_in_order(
+    bench: Any, until: Callable[..., Any]
+) -> None:
+    other = await bench.replica()
+    ids = [new_id() for _ in range(5)]
+    async with running(relay_of(bench), relay_of(bench, other)):
+        await asyncio.gather(*(bench.publish(ids[n % 5], str(n)) for n in range(50)))
+
+        async def done() -> bool:
+            return await bench.rows("select 1 from outbox where published_at is null") == []
+
+        await until(done)
+    for aggregate_id in ids:
+        first_copies = dict.fromkeys(one.sequence for one in await published(bench, aggregate_id))
+        assert list(first_copies) == list(range(1, 11))
+
+
+async def test_a_relay_that_lost_its_lease_marks_nothing(bench: Any) -> None:
+    await bench.publish(new_id(), "one")
+    sleeper = relay_of(bench)
+    await sleeper.publish_batch()
+    assert len(await bench.rows("select 1 from outbox where published_at is null")) == 1
+
+
+async def test_redis_away_at_the_commit_loses_nothing(
+    bench: Any, valkey: Valkey, until: Callable[..., Any]
+) -> None:
+    aggregate_id = new_id()
+    async with running(relay_of(bench)):
+        valkey.stop()
+        try:
+            await bench.publish(aggregate_id, "one", "two")
+        finally:
+            valkey.start()
+
+        async def arrived() -> bool:
+            return len(await published(bench)) >= 2
+
+        await until(arrived)
+    assert [one.sequence for one in await published(bench)][:2] == [1, 2]
+
+
+async def test_after_a_wiped_redis_nothing_new_overtakes_what_was_lost(bench: Any) -> None:
+    aggregate_id = new_id()
+    relay = relay_of(bench)
+    await bench.publish(aggregate_id, "one", "two")
+    await publish(relay)
+    await bench.redis.flushall()
+    await bench.publish(aggregate_id, "three")
+    await publish(relay)
+    assert [one.sequence for one in await published(bench)] == [1, 2, 3]
+
+
+async def test_an_idle_relay_hardly_asks(bench: Any) -> None:
+    relay = relay_of(bench)
+    await publish(relay)
+    asked = 0
+
+    def count(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+
+    fetch = bench.database._fetch
+
+    async def counted(*arguments: Any) -> Any:
+        count()
+        return await fetch(*arguments)
+
+    bench.database._fetch = counted
+    event.listen(bench.database.engine.sync_engine, "before_cursor_execute", count)
+    async with running(relay):
+        await asyncio.sleep(2)  # The span of time that is measured.
+    assert 4 <= asked <= 14  # Four looks a second, the lease twice, the sweep once.
+
+
+async def test_a_commit_wakes_the_relay_at_once(bench: Any) -> None:
+    async with running(relay_of(bench)):
+        await bench.redis.xread({STREAM: "$"}, block=600)
+        waiting = asyncio.ensure_future(bench.redis.xread({STREAM: "$"}, block=2_000))
+        await asyncio.sleep(0.05)
+        started = asyncio.get_running_loop().time()
+        await bench.publish(new_id(), "one")
+        assert await waiting
+        assert asyncio.get_running_loop().time() - started < 0.2
+
+
+async def test_the_relay_outlives_lost_connections(bench: Any, until: Callable[..., Any]) -> None:
+    relay = asyncio.ensure_future(relay_of(bench).run())
+    try:
+        for count in range(1, 4):
+            await bench.end_connections()
+            await bench.publish(new_id(), "one")
+
+            async def arrived(wanted: int = count) -> bool:
+                return len(await published(bench)) >= wanted
+
+            await until(arrived)
+        assert not relay.done()
+    finally:
+        relay.cancel()
+        await asyncio.wait([relay])
+
+
+async def test_old_rows_are_swept_unless_they_still_wait(bench: Any) -> None:
+    relay = relay_of(bench)
+    await bench.publish(new_id(), "old")
+    await publish(relay)
+    await bench.publish(new_id(), "waits")
+    await bench.rows("update outbox set occurred_at = now() - interval '8 days' returning 1")
+    await bench.publish(new_id(), "young")
+    await relay.sweep()
+    names = await bench.rows("select published_at is null as waits from outbox order by position")
+    assert [row.waits for row in names] == [True, True]

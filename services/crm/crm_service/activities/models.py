@@ -15,7 +15,7 @@ activities = Table(
     Column("user_id", Uuid),
     Column("from_stage", Text),
     Column("to_stage", Text),
-    # What it is about elsewhere: `enquiry:<external id>`, `claim:<id>`. A lead hears of each once.
+    # What it is about elsewhere, such as `enquiry:<external id>`. A lead hears of each once.
     Column("reference", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )

@@ -80,9 +80,6 @@ class ActivityRepository:
         kind: ActivityKind,
         text: str,
         reference: str | None,
-        *,
-        from_stage: LeadStage | None = None,
-        to_stage: LeadStage | None = None,
     ) -> None:
         """Add an entry about `reference`, unless the timeline has one."""
         await tx.execute(
@@ -93,19 +90,9 @@ class ActivityRepository:
                 kind=kind,
                 text=text,
                 reference=reference,
-                from_stage=from_stage,
-                to_stage=to_stage,
             )
             .on_conflict_do_nothing()
         )
-
-    async def lead_of_reference(self, tx: Transaction, reference: str) -> uuid.UUID | None:
-        """The lead whose timeline has an entry about `reference`."""
-        found = await tx.execute(
-            select(activities.c.lead_id).where(activities.c.reference == reference).limit(1)
-        )
-        lead_id: uuid.UUID | None = found.scalar()
-        return lead_id
 
 
 def _activity(row: Any) -> Activity:

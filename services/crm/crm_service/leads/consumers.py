@@ -10,6 +10,7 @@ from chassis.database import Transaction
 from chassis.errors import NotFound
 from chassis.events import Handler
 from chassis.protobuf import moment
+from crm_service.leads.domain import Lead
 from crm_service.leads.service import LeadService
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 from propmubi.common.v1.event_pb2 import Event
@@ -34,22 +35,16 @@ class LeadConsumers:
         }
 
     async def unit_held(self, tx: Transaction, payload: UnitHeld, _event: Event) -> None:
-        if payload.lead_id:
-            lead_id, until = uuid.UUID(payload.lead_id), moment(payload.expires_at)
-            try:
-                await self._service.hold(tx, lead_id, payload.claim_id, until)
-            except NotFound:
-                log.warning("event names a lead that is not ours", lead_id=payload.lead_id)
+        if lead := await self._lead(tx, payload.lead_id):
+            await self._service.hold(tx, lead, moment(payload.expires_at))
 
     async def unit_released(self, tx: Transaction, payload: UnitReleased, _event: Event) -> None:
-        await self._service.release(tx, payload.claim_id)
+        if lead := await self._lead(tx, payload.lead_id):
+            await self._service.release(tx, lead)
 
     async def unit_booked(self, tx: Transaction, payload: UnitBooked, _event: Event) -> None:
-        if payload.lead_id:
-            try:
-                await self._service.book(tx, uuid.UUID(payload.lead_id))
-            except NotFound:
-                log.warning("event names a lead that is not ours", lead_id=payload.lead_id)
+        if lead := await self._lead(tx, payload.lead_id):
+            await self._service.book(tx, lead)
 
     async def agent_suspended(
         self, tx: Transaction, payload: AgentSuspended, _event: Event
@@ -58,3 +53,13 @@ class LeadConsumers:
 
     async def agent_verified(self, tx: Transaction, payload: AgentVerified, _event: Event) -> None:
         await self._service.reinstate_owner(tx, uuid.UUID(payload.agent_id))
+
+    async def _lead(self, tx: Transaction, lead_id: str) -> Lead | None:
+        """The lead that an event names, locked, if it names one of ours."""
+        if not lead_id:
+            return None
+        try:
+            return await self._service.read(tx, uuid.UUID(lead_id))
+        except NotFound:
+            log.warning("event names a lead that is not ours", lead_id=lead_id)
+            return None

@@ -57,7 +57,7 @@ class LeadService:
         return lead
 
     async def read(self, tx: Transaction, lead_id: uuid.UUID) -> Lead:
-        """The lead as it is within `tx`."""
+        """The lead, locked, whoever asks; raises NotFound."""
         return await self._leads.locked(tx, lead_id)
 
     async def list_page(
@@ -214,29 +214,18 @@ class LeadService:
         )
         await self._notices.add(tx, lead.id, lead.owner_agent_id)
 
-    async def hold(
-        self, tx: Transaction, lead_id: uuid.UUID, claim_id: str, until: datetime
-    ) -> None:
+    async def hold(self, tx: Transaction, lead: Lead, until: datetime) -> None:
         """A unit is held for the person: the timeline tells."""
-        lead = await self._leads.locked(tx, lead_id)
-        await self._activities.add_once(
-            tx,
-            lead.id,
-            ActivityKind.SYSTEM,
-            f"A unit is held for her until {until.astimezone(INDIA):%-d %b %Y, %H:%M} IST.",
-            _claim(claim_id),
-        )
+        text = f"A unit is held for her until {until.astimezone(INDIA):%-d %b %Y, %H:%M} IST."
+        await self._activities.add(tx, lead.id, ActivityKind.SYSTEM, text)
 
-    async def release(self, tx: Transaction, claim_id: str) -> None:
-        """The unit is free again. Who told does not know for whom it was held: the timeline remembers."""
-        lead_id = await self._activities.lead_of_reference(tx, _claim(claim_id))
-        if lead_id is not None:
-            text = "The unit held for her is free again."
-            await self._activities.add(tx, lead_id, ActivityKind.SYSTEM, text)
+    async def release(self, tx: Transaction, lead: Lead) -> None:
+        """The unit is free again."""
+        text = "The unit held for her is free again."
+        await self._activities.add(tx, lead.id, ActivityKind.SYSTEM, text)
 
-    async def book(self, tx: Transaction, lead_id: uuid.UUID) -> None:
+    async def book(self, tx: Transaction, lead: Lead) -> None:
         """The person booked a unit. What happened can't be refused: a closed lead stays as it is, and tells."""
-        lead = await self._leads.locked(tx, lead_id)
         if lead.is_open:
             await self.move(tx, lead, LeadStage.BOOKED, "A unit was booked.")
         else:
@@ -257,10 +246,6 @@ class LeadService:
     def due_from_now(self) -> datetime:
         """When somebody who is given a lead now should have responded."""
         return self._hours.after(datetime.now(UTC), self._first_response)
-
-
-def _claim(claim_id: str) -> str:
-    return f"claim:{claim_id}"
 
 
 def works_on(caller: Principal, lead: Lead) -> bool:

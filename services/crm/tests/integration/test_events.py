@@ -64,7 +64,7 @@ async def test_a_held_released_and_booked_unit_is_on_the_timeline_and_books_the_
     booked = UnitBooked(unit_id=str(unit_id), booking_id="b-1", lead_id=lead_id, price=9_000_000)
     await crm.publish("projects", held, unit_id, 1)
     await crm.publish("projects", held, unit_id, 1)  # Delivered twice.
-    released = UnitReleased(unit_id=str(unit_id), claim_id="c-1")
+    released = UnitReleased(unit_id=str(unit_id), claim_id="c-1", lead_id=lead_id)
     await crm.publish("projects", released, unit_id, 2)
     await crm.publish("projects", booked, unit_id, 3)
     await crm.publish("projects", booked, unit_id, 3)

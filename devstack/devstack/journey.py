@@ -62,10 +62,10 @@ class Journey:
         self._logs = logs
         self._say = say
         self.admin = Person("The administrator", admin_phone)
-        self.asha = Person("Asha, an agent", _phone())
-        self.vikram = Person("Vikram, another agent", _phone())
-        self.rohan = Person("Rohan, a buyer", _phone())
-        self.meera = Person("Meera, a builder", _phone())
+        self.asha = Person("Asha, an agent", new_phone())
+        self.vikram = Person("Vikram, another agent", new_phone())
+        self.rohan = Person("Rohan, a buyer", new_phone())
+        self.meera = Person("Meera, a builder", new_phone())
         # A locality of this run alone, so that the search finds this listing and no other.
         self.locality = "Wakad " + "".join(secrets.choice("aeioubdgklmnrst") for _ in range(8))
 
@@ -395,7 +395,7 @@ def _project(locality: str) -> dict[str, Any]:
     }
 
 
-def _phone() -> str:
+def new_phone() -> str:
     """A number of this run; the SMS provider `file` contacts nobody."""
     return f"+9190{secrets.randbelow(10**8):08}"
 

@@ -1,0 +1,99 @@
+"""A town on a test's platform: the people of one journey and what they own, more of the same, and what is stored of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+
+from devstack import secretfile
+from devstack.journey import Journey, Person, new_phone
+from devstack.platform import Platform
+from devstack.testing_platform import RunningPlatform
+
+REQUEST_SECONDS = 20.0
+AT_ONCE = 100
+
+
+class Town(Journey):
+    """After its journey: two agents, a builder with free units on sale, a public listing and an administrator."""
+
+    def __init__(self, platform: RunningPlatform, http: httpx.Client) -> None:
+        super().__init__(
+            http,
+            outbox=platform.outbox,
+            logs=platform.var / "log",
+            admin_phone=platform.environment["ADMIN_PHONES"],
+            say=lambda _line: None,
+        )
+        self.platform = platform
+        self.listing_id = ""
+        self._free_units: list[str] = []
+
+    def found(self) -> None:
+        """Run the journey, and look up what it leaves behind."""
+        self.run()
+        (listing,) = self._call("GET", "/v1/listings", params={"q": self.locality})["listings"]
+        self.listing_id = listing["id"]
+        assert self.meera.tokens is not None
+        own = {"builder_id": self.meera.tokens["user"]["builder_id"]}
+        (project,) = self._call("GET", "/v1/projects", params=own)["projects"]
+        free = {"status": "available", "page_size": 100}
+        units = self._call("GET", f"/v1/projects/{project['id']}/units", params=free)["units"]
+        self._free_units = [unit["id"] for unit in units]
+
+    def wake(self) -> None:
+        """Start the platform if a test left it dead, and renew everybody's tokens, which live ten minutes."""
+        if self.platform.supervisor is None or self.platform.supervisor.poll() is not None:
+            self.platform.start()
+        for person in (self.admin, self.asha, self.vikram, self.rohan, self.meera):
+            self._refresh(person)
+
+    def free_units(self, count: int) -> list[str]:
+        """Units nobody claimed, each given out once."""
+        taken, self._free_units = self._free_units[:count], self._free_units[count:]
+        assert len(taken) == count, "the journey's builder has no more units"
+        return taken
+
+    def new_agent(self) -> Person:
+        """One more verified agent."""
+        agent = Person("Kavita, one more agent", new_phone())
+        self._sign_in(agent)
+        self._become_agent(agent)
+        return agent
+
+    def new_listing(self) -> str:
+        """One more public listing of Asha's, which nobody enquired about yet."""
+        return str(self._publish_listing()["id"])
+
+    def enquiry(self) -> dict[str, Any]:
+        """What somebody new asks about the journey's listing."""
+        return {"listing_id": self.listing_id, "full_name": "Farhan Ali", "phone": new_phone()}
+
+    def client(self) -> httpx.AsyncClient:
+        """A client for many requests at once."""
+        limits = httpx.Limits(max_connections=AT_ONCE)
+        return httpx.AsyncClient(base_url=self.platform.url, timeout=REQUEST_SECONDS, limits=limits)
+
+    async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """What the database holds, in every service's schema."""
+        secrets = secretfile.read(self.platform.var / "secrets.env")
+        connection = await asyncpg.connect(Platform(self.platform.environment).admin_url(secrets))
+        try:
+            return list(await connection.fetch(query, *arguments))
+        finally:
+            await connection.close()
+
+    async def value(self, query: str, *arguments: Any) -> Any:
+        """The one value that `query` finds."""
+        ((found,),) = await self.rows(query, *arguments)
+        return found
+
+
+@contextmanager
+def founded(platform: RunningPlatform) -> Iterator[Town]:
+    with httpx.Client(base_url=platform.url, timeout=REQUEST_SECONDS) as http:
+        town = Town(platform, http)
+        town.found()
+        yield town

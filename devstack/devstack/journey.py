@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Journey:
         outbox: Path,
         logs: Path,
         admin_phone: str,
-        say: Callable[[str], None],
+        say: Callable[[str], object],
     ) -> None:
         self._http = http
         self._outbox = outbox
@@ -151,7 +152,7 @@ class Journey:
             },
         }
         self._call("PATCH", path, self.asha, json=completed)
-        published = self._call(
+        published: dict[str, Any] = self._call(
             "POST", f"{path}/status", self.asha, json={"standard_status": "active"}
         )
         self._expect(published["standard_status"], "active")
@@ -200,9 +201,7 @@ class Journey:
         for service, statement in (("crm", "INSERT INTO"), ("agents", "SELECT")):
             lines = self._wait(
                 f"{service}'s part of trace {trace}",
-                lambda service=service, statement=statement: self._traced(
-                    service, trace, statement
-                ),
+                partial(self._traced, service, trace, statement),
             )
             self._expect(any(line["event"] == "rpc" for line in lines), True)
         self._step("The logs tie the request to its calls and SQL", f"trace {trace}")
@@ -230,7 +229,7 @@ class Journey:
             self._create(f"{path}/unit-types", bhk=bhk, carpet_area=area, base_price=price)
             for bhk, area, price in ((2, 780, 8_500_000), (3, 1_050, 11_800_000))
         ]
-        units = [
+        units: list[dict[str, Any]] = [
             self._create(
                 f"{path}/units",
                 tower_id=tower["id"],

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -149,8 +148,6 @@ class Supervisor:
         databases.bring_up_to_date(self.admin_url, self.secrets, SERVICES)
 
     def load_demo_data(self) -> None:
-        if find_spec("devstack.demo_data") is None:
-            return
         from devstack import demo_data
 
         demo_data.load(self.admin_url, self.platform.environment, self.view.console)

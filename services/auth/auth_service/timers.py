@@ -7,6 +7,9 @@ from auth_service.users.domain import ADMIN
 from auth_service.users.service import BY_SETTINGS, UserService
 from chassis.database import Database
 
+ADMINS_SECONDS = 10.0
+SWEEP_SECONDS = 3_600.0
+
 
 class Timers:
     """Each opens the transactions it needs."""

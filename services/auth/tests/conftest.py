@@ -13,10 +13,14 @@ from typing import Any
 
 import grpc
 import pytest
+from pydantic import SecretStr
 
-from auth_service.__main__ import open_auth
+from auth_service.__main__ import own_keys, wire
 from auth_service.settings import AuthSettings
 from chassis import logs, phones
+from chassis.service import open_service
+from chassis.settings import Settings
+from chassis.sms import open_sms
 from devstack.testing import ServiceDatabase
 from devstack.testing_service import SECRET, Running
 from propmubi.auth.v1 import auth_pb2 as pb
@@ -102,6 +106,10 @@ RunAuth = Callable[..., AbstractAsyncContextManager[Auth]]
 @pytest.fixture(autouse=True)
 def secrets_of_the_test(capfd: pytest.CaptureFixture[str]) -> Iterator[set[str]]:
     """The secrets a test met; none of them, no token and no phone may be in its log."""
+    # A test that runs no process logs as one does, and not as structlog does until it is told.
+    logs.configure(
+        Settings(environment="development", redis_url=SecretStr("redis://"), metrics_port=0), "auth"
+    )
     secrets: set[str] = set()
     yield secrets
     logs._output.flush()
@@ -141,9 +149,11 @@ def run_auth(
             "sms_outbox_file": outbox,
             **settings,
         }
+        settled = AuthSettings(**given)
         async with (
-            open_auth(AuthSettings(**given)) as (service, services),
-            service.serving(services),
+            open_sms(settled) as sms,
+            open_service(settled, "auth", own_keys(settled)) as service,
+            service.serving(wire(service, sms)),
         ):
             assert service.keys_loaded is not None
             await service.keys_loaded.wait()

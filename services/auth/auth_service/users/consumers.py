@@ -18,39 +18,45 @@ from propmubi.projects.v1.events_pb2 import BuilderSuspended, BuilderVerified
 
 
 class UserConsumers:
-    """Handlers of the events of agents and projects."""
+    """Handlers of events, each within the transaction of its inbox."""
 
-    def __init__(self, users: UserService) -> None:
-        self._users = users
+    def __init__(self, service: UserService) -> None:
+        self._service = service
+        self.of_agents: Mapping[type[Message], Handler] = {
+            AgentVerified: self.agent_verified,
+            AgentSuspended: self.agent_suspended,
+        }
+        self.of_projects: Mapping[type[Message], Handler] = {
+            BuilderVerified: self.builder_verified,
+            BuilderSuspended: self.builder_suspended,
+        }
 
-    @property
-    def of_agents(self) -> Mapping[type[Message], Handler]:
-        return {AgentVerified: self.agent_verified, AgentSuspended: self.agent_suspended}
-
-    @property
-    def of_projects(self) -> Mapping[type[Message], Handler]:
-        return {BuilderVerified: self.builder_verified, BuilderSuspended: self.builder_suspended}
-
-    async def agent_verified(self, tx: Transaction, told: AgentVerified, _event: Event) -> None:
-        await self._users.grant(
+    async def agent_verified(self, tx: Transaction, payload: AgentVerified, _event: Event) -> None:
+        await self._service.grant(
             tx,
-            uuid.UUID(told.user_id),
+            uuid.UUID(payload.user_id),
             AGENT,
             "event:agents",
-            agent_id=uuid.UUID(told.agent_id),
-            office_id=uuid.UUID(told.office_id) if told.HasField("office_id") else None,
+            agent_id=uuid.UUID(payload.agent_id),
+            office_id=uuid.UUID(payload.office_id) if payload.HasField("office_id") else None,
         )
 
-    async def agent_suspended(self, tx: Transaction, told: AgentSuspended, _event: Event) -> None:
-        user_id = uuid.UUID(told.user_id)
-        await self._users.revoke(tx, user_id, AGENT, "event:agents", agent_id=None, office_id=None)
+    async def agent_suspended(
+        self, tx: Transaction, payload: AgentSuspended, _event: Event
+    ) -> None:
+        user_id = uuid.UUID(payload.user_id)
+        await self._service.revoke(
+            tx, user_id, AGENT, "event:agents", agent_id=None, office_id=None
+        )
 
-    async def builder_verified(self, tx: Transaction, told: BuilderVerified, _event: Event) -> None:
-        builder_id, user_id = uuid.UUID(told.builder_id), uuid.UUID(told.user_id)
-        await self._users.grant(tx, user_id, BUILDER, "event:projects", builder_id=builder_id)
+    async def builder_verified(
+        self, tx: Transaction, payload: BuilderVerified, _event: Event
+    ) -> None:
+        builder_id, user_id = uuid.UUID(payload.builder_id), uuid.UUID(payload.user_id)
+        await self._service.grant(tx, user_id, BUILDER, "event:projects", builder_id=builder_id)
 
     async def builder_suspended(
-        self, tx: Transaction, told: BuilderSuspended, _event: Event
+        self, tx: Transaction, payload: BuilderSuspended, _event: Event
     ) -> None:
-        user_id = uuid.UUID(told.user_id)
-        await self._users.revoke(tx, user_id, BUILDER, "event:projects", builder_id=None)
+        user_id = uuid.UUID(payload.user_id)
+        await self._service.revoke(tx, user_id, BUILDER, "event:projects", builder_id=None)

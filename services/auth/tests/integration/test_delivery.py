@@ -26,10 +26,6 @@ class Provider:
         self.sent.append(to)
 
 
-def timeouts() -> float:
-    return float(metrics.SMS.labels("twilio", "timeout")._value.get())
-
-
 def dropped() -> float:
     return float(metrics.SMS.labels("queue", "dropped")._value.get())
 
@@ -37,21 +33,19 @@ def dropped() -> float:
 async def test_a_provider_that_can_not_be_reached_neither_slows_nor_fails_the_answer(
     run_auth: RunAuth,
 ) -> None:
-    before = timeouts()
     settings: dict[str, Any] = {
         "sms_provider": "twilio",
         "twilio_account_sid": "AC0123",
         "twilio_auth_token": "token",
         "twilio_from": "+15005550006",
-        "sms_timeout_seconds": 1,
+        # Longer than the caller waits.
+        "sms_timeout_seconds": 60,
     }
     with socket.create_server(("127.0.0.1", 0)) as silent:  # Connects, and never answers.
         settings["twilio_base_url"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
         async with run_auth(**settings) as auth:
             answer = await auth.stub().RequestOtp(pb.RequestOtpRequest(phone=PHONE))
             assert answer.expires_in == 300
-            assert timeouts() == before
-    assert timeouts() == before + 1
 
 
 async def test_a_full_queue_drops_and_counts() -> None:

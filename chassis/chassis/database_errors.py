@@ -7,7 +7,7 @@ SQLAlchemy; all others are faults of ours.
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chassis.errors import DeadlineExceeded, DomainError, Unavailable
@@ -51,6 +51,6 @@ def away() -> Unavailable:
 
 def _driver_error(error: BaseException) -> BaseException:
     """What asyncpg raised, of which SQLAlchemy tells only the kind."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
+    if isinstance(error, DBAPIError | EmulatedDBAPIException):
         return error.driver_exception
     return error

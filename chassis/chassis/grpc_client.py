@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
 from chassis.context import Call, current_call
+from chassis.errors import PermissionDenied, Unauthenticated
 from chassis.settings import Settings
 from chassis.status import from_rpc_error
 from chassis.tracing import traceparent, tracer
@@ -131,7 +132,9 @@ class UnaryCall:
             reply, _ = await self.with_trailers(request, limit=timeout)
         except grpc.aio.AioRpcError as error:
             answer = from_rpc_error(error)
-            if answer is None:
+            # Whom the peer refused, where we called for ourselves, is us: a fault, and no answer to our caller.
+            ourselves = self._token and isinstance(answer, (Unauthenticated, PermissionDenied))
+            if answer is None or ourselves:
                 raise
             raise answer from error
         return reply

@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Protocol, cast
 
 import grpc
 import structlog
@@ -15,6 +17,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from prometheus_client import Histogram
 
 from chassis import constraints, metrics
 from chassis.context import Call, IdempotencyKey, enter
@@ -28,6 +31,7 @@ from chassis.errors import (
 )
 from chassis.idempotency import Replayed
 from chassis.identity import Principal
+from chassis.redis import AWAY
 from chassis.settings import ServiceSettings
 from chassis.status import DETAILS_KEY, to_status
 from chassis.tracing import parent_of, tracer
@@ -40,6 +44,8 @@ LONGEST_CALL_SECONDS = 31.0
 DRAIN_SECONDS = 8.0
 
 log = structlog.get_logger()
+
+_well_formed = re.compile(r"[A-Za-z0-9-]{8,64}").fullmatch
 
 Handler = Callable[[Message, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
 
@@ -73,6 +79,11 @@ def allowed_callers(method: MethodDescriptor) -> frozenset["Caller.ValueType"]:
     return callers
 
 
+def _correlation_id(metadata: Mapping[str, str]) -> str:
+    given = metadata.get("x-correlation-id", "")
+    return given if _well_formed(given) else str(uuid.uuid4())
+
+
 def _has_sensitive_fields(message: Descriptor) -> bool:
     return any(
         field.GetOptions().Extensions[options_pb2.sensitive] and "token" in field.name
@@ -101,17 +112,19 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def _wrap(self, path: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         contract = Contract(path)
         servicer: Handler = handler.unary_unary
-        observe = {
-            code: metrics.RPC_SECONDS.labels(contract.name, code.name).observe
-            for code in grpc.StatusCode
-        }
+
+        @cache
+        def seconds_of(code: grpc.StatusCode) -> Histogram:
+            return metrics.RPC_SECONDS.labels(contract.name, code.name)
 
         async def serve(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             started = time.perf_counter()
             metadata = {
-                key: value for key, value in context.invocation_metadata() if isinstance(value, str)
+                key: value
+                for key, value in context.invocation_metadata() or ()
+                if isinstance(value, str)
             }
-            call = Call(path, metadata.get("x-correlation-id") or str(uuid.uuid4()), 0.0)
+            call = Call(path, _correlation_id(metadata), 0.0)
             enter(call)
             code, failure = grpc.StatusCode.OK, None
             with tracer.start_as_current_span(
@@ -144,7 +157,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
                     if code is grpc.StatusCode.INTERNAL:
                         span.set_status(Status(StatusCode.ERROR, failure))
                     seconds = time.perf_counter() - started
-                    observe[code](seconds)
+                    seconds_of(code).observe(seconds)
                     log.info(
                         "rpc",
                         method=contract.name,
@@ -167,7 +180,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         metadata: Mapping[str, str],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
-        remaining = context.time_remaining()
+        remaining = cast("float | None", context.time_remaining())
         if remaining is None or remaining > LONGEST_CALL_SECONDS:
             raise InvalidArgument(
                 message=f"Give the call a deadline of at most {LONGEST_CALL_SECONDS:.0f} s."
@@ -209,7 +222,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
     @staticmethod
     def _fault(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
         """What the caller is told of a fault of ours: nothing but that there was one, or that a peer is away."""
-        if isinstance(error, (ConnectionError, TimeoutError)):
+        if isinstance(error, AWAY):
             log.error("dependency unavailable", exc_info=error)
             return to_status(
                 Unavailable("A part of the platform can't be reached just now: try again.")

@@ -64,7 +64,7 @@ class RemoteKeys:
                     self.loaded.set()
                 else:  # Auth answers already, but makes its first key only now.
                     wait = RETRY_SECONDS
-            except (DomainError, grpc.aio.AioRpcError) as error:
+            except (DomainError, grpc.aio.AioRpcError, ValueError) as error:
                 log.warning("jwks can't be fetched", error=type(error).__name__)
                 wait = RETRY_SECONDS
             await self._pause(wait)
@@ -108,7 +108,8 @@ class ServiceToken:
             if time.monotonic() >= self._renew_at:
                 try:
                     answer = await self._stub.IssueServiceToken(self._request, timeout=2.0)
-                except grpc.aio.AioRpcError as error:
+                except (DomainError, grpc.aio.AioRpcError) as error:
+                    # Even a refusal is our own trouble, not that of whoever we serve.
                     raise Unavailable("The service can't sign in just now: try again.") from error
                 self._token = answer.access_token
                 self._renew_at = time.monotonic() + answer.expires_in - RENEW_SECONDS

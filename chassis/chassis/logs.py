@@ -7,12 +7,14 @@ worse are written at once, with what was waiting before them.
 import asyncio
 import atexit
 import contextlib
+import json
 import logging
 import re
 import sys
+import uuid
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
@@ -43,7 +45,9 @@ SENSITIVE = frozenset(
     ]
 )
 # Phones anywhere in a text: +919876543210 or 9876543210 → +91******3210.
-_PHONE = re.compile(r"(?<![\w.-])(\+?\d{1,3})?\d{6}(\d{4})(?![\w.-])")
+_PHONE = re.compile(r"(?<![\w.-])(\+?\d{1,3})?\d{6}(\d{4})(?![\w-]|\.\d)")
+# Tokens, and the password in an address of a server.
+_SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=://)[^\s:/@]*:[^\s/@]+(?=@)")
 
 # Nearly no text holds one, and this look costs a third of the other.
 _may_be_phone = re.compile(r"\d{10}").search
@@ -54,18 +58,26 @@ _PLAIN = (int, float, bool, type(None))
 
 
 def mask(text: str) -> str:
-    """`text` with every phone number cut down to its last four digits."""
-    return _PHONE.sub(r"\1******\2", text) if _may_be_phone(text) else text
+    """`text` with every phone number cut down to its last four digits, and without tokens and passwords."""
+    if _may_be_phone(text):
+        text = _PHONE.sub(r"\1******\2", text)
+    if "eyJ" in text or "://" in text:
+        text = _SECRET.sub("***", text)
+    return text
 
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return mask(value)
+    if isinstance(value, _PLAIN):
+        return value
     if isinstance(value, dict):
-        return {key: "***" if key in SENSITIVE else _masked(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+        return {
+            str(key): "***" if key in SENSITIVE else _masked(item) for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
         return [_masked(item) for item in value]
-    return value
+    return mask(str(value) if isinstance(value, uuid.UUID | datetime | date) else repr(value))
 
 
 def _mask_line(_logger: Any, _method: str, line: Line) -> Line:
@@ -128,7 +140,12 @@ class _Logger:
 
 
 def _to_json(value: Any, default: Any) -> bytes:
-    return orjson.dumps(value, default=default)
+    try:
+        return orjson.dumps(value, default=default)
+    except TypeError:
+        # A number of more than 64 bits, or text that is no Unicode: a line must never fail what it tells of.
+        text = json.dumps(value, default=default, ensure_ascii=False)
+        return text.encode(errors="replace")
 
 
 class _StandardHandler(logging.Handler):

@@ -2,10 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # What .env.example shows in place of a secret; nobody may run on it outside development.
 PLACEHOLDER = "change-me"
@@ -84,8 +84,7 @@ def load(settings_class: type[SettingsT]) -> SettingsT:
                 else fault["msg"].removeprefix("Value error, ")
             )
             sys.stderr.write(f"{name}: {message}\n")
-        _refuse()
-
-
-def _refuse() -> NoReturn:
+    except SettingsError as error:
+        # A list or a table that can't be read; the error behind it would show the value.
+        sys.stderr.write(f"{str(error).splitlines()[0]}\n")
     raise SystemExit(2)

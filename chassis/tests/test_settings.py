@@ -1,0 +1,77 @@
+"""Settings that are missing or wrong end the start with one line that names the variable and shows no value."""
+
+import pytest
+
+from chassis.settings import PLACEHOLDER, ServiceSettings, Settings, load
+
+GOOD = {
+    "ENVIRONMENT": "production",
+    "REDIS_URL": "redis://127.0.0.1",
+    "METRICS_PORT": "0",
+    "GRPC_PORT": "0",
+    "DATABASE_URL": "postgresql://app:secret@127.0.0.1/db",
+    "SERVICE_ID": "agents",
+    "SERVICE_SECRET": "s" * 32,
+    "CURSOR_KEY": "c" * 32,
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_what_is_set_is_read_and_secrets_are_not_shown() -> None:
+    settings = load(ServiceSettings)
+    assert settings.cursor_key.get_secret_value() == "c" * 32
+    assert "secret@" not in repr(settings)
+    assert "cccc" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVICE_SECRET", None),
+        ("SERVICE_SECRET", ""),
+        ("SERVICE_SECRET", "tooshort-9f8e7d"),
+        ("CURSOR_KEY", f"{PLACEHOLDER}-and-more-than-32-characters"),
+        ("DATABASE_URL", None),
+        ("DATABASE_POOL_SIZE", "21"),
+        ("GRPC_PORT", "many9f8e7d"),
+        ("ENVIRONMENT", "9f8e7d"),
+        ("TRACE_SAMPLE_RATIO", "2"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str | None,
+) -> None:
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        load(ServiceSettings)
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{name}: ")
+    assert "9f8e7d" not in line
+    assert PLACEHOLDER not in line
+
+
+def test_a_list_that_can_not_be_read_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class WithList(Settings):
+        origins: list[str]
+
+    monkeypatch.setenv("ORIGINS", "9f8e7d")
+    with pytest.raises(SystemExit) as ended:
+        load(WithList)
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "origins" in line
+    assert "9f8e7d" not in line

@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal_column,
     select,
     true,
     tuple_,
@@ -31,6 +32,9 @@ from agents_service.listings.models import PLACES, listings, newest, price
 # The driver would decode JSON; as text it stays as it is, since most of it is never looked at.
 _MEDIA = cast(listings.c.media, Text).label("media")
 COLUMNS = tuple(_MEDIA if name == "media" else listings.c[name] for name in Listing._fields)
+
+# The page that is asked for as a rule, and the largest, each with the one more that tells whether another follows.
+_AT_MOST = (21, 101)
 
 # A page is taken in order for each of these values, so they narrow it without reading what is not asked for. The
 # first that is given does; the others are conditions like any other.
@@ -101,6 +105,8 @@ class Shape(NamedTuple):
     continued: bool
     words: int
     filters: tuple[str, ...]
+    # Which of _AT_MOST; so small a page is worth reading in order, which the planner can't know of a parameter.
+    at_most: int
 
     def conditions(self, *besides: str) -> list[ColumnElement[bool]]:
         found = [_FILTERS[name] for name in self.filters if name not in besides]
@@ -126,7 +132,9 @@ class Search:
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.sort, self.after is not None, len(self.words), tuple(self.filters))
+        at_most = next(size for size in _AT_MOST if size >= self.limit)
+        filters = tuple(self.filters)
+        return Shape(self.sort, self.after is not None, len(self.words), filters, at_most)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -174,7 +182,7 @@ def _by_places(shape: Shape) -> Select[Any]:
         select(*COLUMNS, order.key.label("order_key"))
         .where(*conditions, *shape.conditions(place))
         .order_by(*order.by(order.key, listings.c.id))
-        .limit(bindparam("limit"))
+        .limit(literal_column(str(shape.at_most)))
         .lateral("page")
     )
     return (

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from sqlalchemy import Column, DateTime, Index, Table, Text, Uuid, func, insert
 
 from chassis.database import Transaction
-from chassis.ids import new_id
+from chassis.history import rows
 from projects_service.metadata import metadata
 
 # Who changed what the clock changed.
@@ -36,26 +35,7 @@ async def write(
     changed_by: str,
     reason: str | None = None,
 ) -> None:
-    """Note the `changes` to an aggregate that was `before`; what stays as it was is no change."""
-    rows = [
-        {
-            "id": new_id(),
-            "aggregate_id": before.id,
-            "changed_by": changed_by,
-            "field": field,
-            "from_value": _text(getattr(before, field)),
-            "to_value": _text(value),
-            "reason": reason,
-        }
-        for field, value in changes.items()
-        if getattr(before, field) != value
-    ]
-    if rows:
-        await tx.execute(insert(history), rows)
-
-
-def _text(value: Any) -> str | None:
-    """Words as they are, whatever else as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    return orjson.dumps(value, default=str).decode().strip('"')
+    """Note the `changes` to an aggregate that was `before`."""
+    noted = rows(before, changes, changed_by, reason, aggregate_id=before.id)
+    if noted:
+        await tx.execute(insert(history), noted)

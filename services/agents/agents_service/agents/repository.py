@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from agents_service.agents.domain import Agent, AgentStatus, Profile
 from agents_service.agents.models import agent_history, agents
+from chassis import history
 from chassis.database import Database, Transaction
 from chassis.errors import AlreadyExists, NotFound, StaleVersion
 from chassis.ids import new_id
@@ -25,10 +26,7 @@ class AgentRepository:
 
     async def get(self, agent_id: uuid.UUID) -> Agent:
         """The agent; raises NotFound."""
-        row = await self._database.fetch_one(_GET, {"id": agent_id})
-        if row is None:
-            raise _not_found()
-        return _agent(row)
+        return _existing(await self._database.fetch_one(_GET, {"id": agent_id}))
 
     async def list_page(
         self, *, status: AgentStatus, service_area: str | None, before: uuid.UUID | None, limit: int
@@ -49,20 +47,14 @@ class AgentRepository:
     async def locked(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:
         """The agent, locked until the transaction ends; raises NotFound."""
         found = await tx.execute(select(agents).where(agents.c.id == agent_id).with_for_update())
-        row = found.mappings().first()
-        if row is None:
-            raise _not_found()
-        return _agent(row)
+        return _existing(found.mappings().first())
 
     async def kept(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:
         """The agent, who stays as she is until the transaction ends; raises NotFound."""
         found = await tx.execute(
             select(agents).where(agents.c.id == agent_id).with_for_update(read=True)
         )
-        row = found.mappings().first()
-        if row is None:
-            raise _not_found()
-        return _agent(row)
+        return _existing(found.mappings().first())
 
     async def add(
         self, tx: Transaction, user_id: uuid.UUID, profile: Profile, verification_status: str
@@ -103,22 +95,20 @@ class AgentRepository:
         row = changed.mappings().first()
         if row is None:
             raise StaleVersion
-        await tx.execute(
-            insert(agent_history),
-            [
-                {
-                    "id": new_id(),
-                    "agent_id": agent.id,
-                    "changed_by": changed_by,
-                    "field": field,
-                    "from_value": _text(getattr(agent, field)),
-                    "to_value": _text(value),
-                    "reason": reason,
-                }
-                for field, value in changes.items()
-            ],
-        )
+        noted = history.rows(agent, changes, changed_by, reason, agent_id=agent.id)
+        if noted:
+            await tx.execute(insert(agent_history), noted)
         return _agent(row)
+
+
+def not_found() -> NotFound:
+    return NotFound("There is no such agent.")
+
+
+def _existing(row: Any) -> Agent:
+    if row is None:
+        raise not_found()
+    return _agent(row)
 
 
 def _agent(row: Any) -> Agent:
@@ -127,11 +117,3 @@ def _agent(row: Any) -> Agent:
     values["service_areas"] = tuple(values["service_areas"])
     values["status"] = AgentStatus(values["status"])
     return Agent(**values)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _not_found() -> NotFound:
-    return NotFound("There is no such agent.")

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from agents_service.agents.domain import Agent, AgentStatus, Profile, moved
-from agents_service.agents.repository import AgentRepository
+from agents_service.agents.repository import AgentRepository, not_found
 from chassis import phones, rera
 from chassis.database import Transaction
-from chassis.errors import InvalidArgument, NotFound, PermissionDenied, Violation, check_version
+from chassis.errors import InvalidArgument, PermissionDenied, Violation, check_version
 from chassis.identity import Principal
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 
@@ -33,7 +33,7 @@ class AgentService:
         """The agent, if `caller` may see her; raises NotFound."""
         agent = await self._agents.get(agent_id)
         if agent.status is not AgentStatus.ACTIVE and not sees_all_of(caller, agent):
-            raise NotFound("There is no such agent.")
+            raise not_found()
         return agent
 
     async def list_page(
@@ -63,7 +63,7 @@ class AgentService:
         """Change the caller's own profile; an administrator may change anybody's."""
         agent = await self._agents.locked(tx, agent_id)
         if not sees_all_of(caller, agent):
-            raise NotFound("There is no such agent.")
+            raise not_found()
         check_version(expected_version, agent.version)
         wanted = _normalised(changes)
         if {"rera_state", "rera_agent_no"} & wanted.keys():
@@ -84,12 +84,10 @@ class AgentService:
     ) -> Agent:
         """Verify, suspend or reinstate an agent, and tell the other services."""
         agent = await self._agents.locked(tx, agent_id)
-        after = moved(agent, move)
-        agent = await self._agents.change(
-            tx, agent, {"status": after.status}, caller.subject, reason
-        )
+        status = moved(agent, move).status
+        agent = await self._agents.change(tx, agent, {"status": status}, caller.subject, reason)
         ids = {"agent_id": str(agent.id), "user_id": str(agent.user_id)}
-        if agent.status is AgentStatus.ACTIVE:
+        if status is AgentStatus.ACTIVE:
             office_id = str(agent.office_id) if agent.office_id else None
             tx.publish(AgentVerified(**ids, office_id=office_id), agent.id)
         else:

@@ -31,10 +31,7 @@ class UserRepository:
 
     async def get(self, user_id: uuid.UUID) -> User:
         """The user; raises NotFound."""
-        row = await self._database.fetch_one(_GET, {"id": user_id})
-        if row is None:
-            raise _not_found()
-        return user_of(row)
+        return _existing(await self._database.fetch_one(_GET, {"id": user_id}))
 
     async def granted(self, role: str, granted_by: str) -> list[tuple[uuid.UUID, str]]:
         """Id and phone of everybody who has `role` from `granted_by`."""
@@ -44,10 +41,7 @@ class UserRepository:
     async def locked(self, tx: Transaction, user_id: uuid.UUID) -> User:
         """The user, locked until the transaction ends; raises NotFound."""
         found = await tx.execute(select(users).where(users.c.id == user_id).with_for_update())
-        row = found.mappings().first()
-        if row is None:
-            raise _not_found()
-        return user_of(row)
+        return _existing(found.mappings().first())
 
     async def of_phone(self, tx: Transaction, phone: str) -> tuple[User, bool]:
         """The user with `phone`, made if there is none, locked until the transaction ends; and whether she is new."""
@@ -97,5 +91,7 @@ def user_of(row: Any) -> User:
     return User(**values)
 
 
-def _not_found() -> NotFound:
-    return NotFound("There is no such user.")
+def _existing(row: Any) -> User:
+    if row is None:
+        raise NotFound("There is no such user.")
+    return user_of(row)

@@ -26,10 +26,7 @@ class BuilderRepository:
 
     async def get(self, builder_id: uuid.UUID) -> Builder:
         """The builder; raises NotFound."""
-        row = await self._database.fetch_one(_GET, {"id": builder_id})
-        if row is None:
-            raise not_found()
-        return _builder(row)
+        return _existing(await self._database.fetch_one(_GET, {"id": builder_id}))
 
     async def list_page(
         self, *, status: BuilderStatus, before: uuid.UUID | None, limit: int
@@ -50,10 +47,7 @@ class BuilderRepository:
         found = await tx.execute(
             select(builders).where(builders.c.id == builder_id).with_for_update()
         )
-        row = found.mappings().first()
-        if row is None:
-            raise not_found()
-        return _builder(row)
+        return _existing(found.mappings().first())
 
     async def is_active(self, tx: Transaction, builder_id: uuid.UUID) -> bool:
         """Whether the builder is active, and stays so until the transaction ends."""
@@ -107,6 +101,12 @@ class BuilderRepository:
 
 def not_found() -> NotFound:
     return NotFound("There is no such builder.")
+
+
+def _existing(row: Any) -> Builder:
+    if row is None:
+        raise not_found()
+    return _builder(row)
 
 
 def _builder(row: Any) -> Builder:

@@ -113,10 +113,7 @@ class ProjectRepository:
 
     async def get(self, project_id: uuid.UUID) -> Project:
         """The project; raises NotFound."""
-        row = await self._database.fetch_one(_GET, {"id": project_id})
-        if row is None:
-            raise not_found()
-        return _project(row)
+        return _existing(await self._database.fetch_one(_GET, {"id": project_id}))
 
     async def owner(self, project_id: uuid.UUID) -> Owner:
         """Who is to get an enquiry about the project; raises NotFound."""
@@ -148,10 +145,7 @@ class ProjectRepository:
         found = await tx.execute(
             select(projects).where(projects.c.id == project_id).with_for_update()
         )
-        row = found.mappings().first()
-        if row is None:
-            raise not_found()
-        return _project(row)
+        return _existing(found.mappings().first())
 
     async def locked_past_registration(
         self, tx: Transaction, status: ProjectStatus, today: date
@@ -283,6 +277,12 @@ def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
     if "amenities" in columns:
         columns["amenities"] = list(columns["amenities"])
     return columns
+
+
+def _existing(row: Any) -> Project:
+    if row is None:
+        raise not_found()
+    return _project(row)
 
 
 def _project(row: Any) -> Project:

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     Double,
     Select,
@@ -101,10 +100,7 @@ class UnitRepository:
 
     async def get(self, unit_id: uuid.UUID) -> Unit:
         """The unit as it is now; raises NotFound."""
-        row = await self._database.fetch_one(_GET, {"id": unit_id})
-        if row is None:
-            raise not_found()
-        return _unit(row).current()
+        return _existing(await self._database.fetch_one(_GET, {"id": unit_id})).current()
 
     async def list_page(
         self,
@@ -136,10 +132,7 @@ class UnitRepository:
     async def locked(self, tx: Transaction, unit_id: uuid.UUID) -> Unit:
         """The unit as it was last written, locked until the transaction ends; raises NotFound."""
         found = await tx.execute(_UNITS.where(units.c.id == unit_id).with_for_update(of=units))
-        row = found.mappings().first()
-        if row is None:
-            raise not_found()
-        return _unit(row)
+        return _existing(found.mappings().first())
 
     async def locked_expired(self, tx: Transaction) -> list[Unit]:
         """Units whose claim ran out, locked, EXPIRE_BATCH at most; none that others have locked."""
@@ -261,13 +254,20 @@ class UnitRepository:
         )
         return _booking(added.mappings().one())
 
-    async def booking(self, booking_id: uuid.UUID) -> Booking | None:
+    async def booking(self, booking_id: uuid.UUID) -> Booking:
+        """The booking; raises NotFound."""
         row = await self._database.fetch_one(_BOOKING, {"id": booking_id})
-        return None if row is None else _booking(row)
+        if row is None:
+            raise booking_not_found()
+        return _booking(row)
 
 
 def not_found() -> NotFound:
     return NotFound("There is no such unit.")
+
+
+def booking_not_found() -> NotFound:
+    return NotFound("There is no such booking.")
 
 
 def _page(filters: Mapping[str, Any]) -> Select[Any]:
@@ -296,6 +296,12 @@ def _page(filters: Mapping[str, Any]) -> Select[Any]:
     )
 
 
+def _existing(row: Any) -> Unit:
+    if row is None:
+        raise not_found()
+    return _unit(row)
+
+
 def _unit(row: Any) -> Unit:
     values = dict(row)
     sale = Sale(**{name: values.pop(name) for name in _SALE_FIELDS})
@@ -308,5 +314,4 @@ def _claim(row: Any) -> Claim:
 
 
 def _booking(row: Any) -> Booking:
-    buyers = orjson.loads(row["buyers"]) if isinstance(row["buyers"], str) else row["buyers"]
-    return Booking(**{**row, "buyers": tuple(Buyer(**buyer) for buyer in buyers)})
+    return Booking(**{**row, "buyers": tuple(Buyer(**buyer) for buyer in row["buyers"])})

@@ -8,7 +8,7 @@ from typing import Any
 
 from chassis import phones
 from chassis.database import Transaction
-from chassis.errors import Conflict, InvalidArgument, NotFound, Violation, check_version
+from chassis.errors import Conflict, InvalidArgument, Violation, check_version
 from chassis.identity import Principal
 from chassis.protobuf import timestamp
 from projects_service.history import CLOCK
@@ -27,7 +27,7 @@ from projects_service.units.domain import (
     lead_of_booking,
     moved,
 )
-from projects_service.units.repository import UnitRepository, not_found
+from projects_service.units.repository import UnitRepository, booking_not_found, not_found
 from propmubi.projects.v1.events_pb2 import UnitBooked, UnitHeld, UnitPriceChanged, UnitReleased
 
 HOLD_MINUTES = 30
@@ -206,12 +206,9 @@ class UnitService:
     async def booking(self, caller: Principal, booking_id: uuid.UUID) -> Booking:
         """The booking, if `caller` may see it; raises NotFound."""
         booking = await self._units.booking(booking_id)
-        if booking is None or not (
-            caller.is_admin
-            or caller.builder_id == booking.builder_id
-            or _claimed_by(caller, booking)
-        ):
-            raise NotFound("There is no such booking.")
+        own = caller.builder_id == booking.builder_id or _claimed_by(caller, booking)
+        if not (own or caller.is_admin):
+            raise booking_not_found()
         return booking
 
     async def expire(self, tx: Transaction) -> int:

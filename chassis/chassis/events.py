@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError, Message
+from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import (
@@ -44,7 +45,7 @@ from chassis.lease import Lease
 from chassis.outbox import event_name
 from chassis.redis import AWAY, BLOCK_MILLISECONDS, marker_of, stream_of
 from chassis.tables import dead_letter, inbox
-from chassis.tracing import parent_of, tracer
+from chassis.tracing import continued
 from propmubi.common.v1.event_pb2 import Event
 
 ATTEMPTS = 5
@@ -240,7 +241,7 @@ class Consumer:
         payload = kind.payload()
         event.payload.Unpack(payload)
         enter(background_call(kind.name, correlation_id=event.correlation_id))
-        with tracer.start_as_current_span(f"consume {kind.name}", parent_of(event.traceparent)):
+        with continued(f"consume {kind.name}", event.traceparent, SpanKind.CONSUMER):
             async with self._database.transaction() as tx:
                 outcome = await self._admit(tx, event, redriven=redriven)
                 if outcome == "applied":

@@ -34,7 +34,7 @@ from chassis.identity import Principal
 from chassis.redis import AWAY
 from chassis.settings import ServiceSettings
 from chassis.status import DETAILS_KEY, to_status
-from chassis.tracing import parent_of, tracer
+from chassis.tracing import continued
 from propmubi.options.v1 import options_pb2
 from propmubi.options.v1.options_pb2 import Caller
 
@@ -127,9 +127,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
             call = Call(path, _correlation_id(metadata), 0.0)
             enter(call)
             code, failure = grpc.StatusCode.OK, None
-            with tracer.start_as_current_span(
-                contract.name, parent_of(metadata.get("traceparent", "")), SpanKind.SERVER
-            ) as span:
+            parent = metadata.get("traceparent", "")
+            with continued(contract.name, parent, SpanKind.SERVER) as span:
                 try:
                     self._admit(contract, call, request, metadata, context)
                     return await servicer(request, context)

@@ -63,6 +63,11 @@ class Principal:
     def is_admin(self) -> bool:
         return "admin" in self.roles
 
+    @property
+    def administered_office_id(self) -> uuid.UUID | None:
+        """The office whose agents she may do everything for."""
+        return self.office_id if "office_admin" in self.roles else None
+
 
 class Keys(Protocol):
     """Where public keys come from. `get` never waits: an unknown kid is asked for in the background."""

@@ -91,7 +91,7 @@ async def bench(
     async with AsyncExitStack() as exits:
         database = await exits.enter_async_context(open_database(settings))
         redis = await exits.enter_async_context(open_redis(settings))
-        superuser_url = postgres.url(database.engine.url.database)
+        superuser_url = postgres.url(str(database.engine.url.database))
         bench = Bench(settings, database, redis, exits, superuser_url)
         async with bench.superuser() as server:
             await server.execute("""

@@ -20,9 +20,7 @@ Answering = Callable[..., Call]
 
 
 def person(subject: str) -> Principal:
-    return Principal(
-        subject, "s", frozenset(), None, None, None, 0, 2**40, "token", frozenset({1, 2})
-    )
+    return Principal(subject, "s", frozenset(), None, None, None, 0, 2**40, "token", frozenset())
 
 
 async def create(bench: Any, name: str = "Asha") -> Agent:
@@ -32,7 +30,8 @@ async def create(bench: Any, name: str = "Asha") -> Agent:
             text("insert into effect (aggregate_id, name) values (:id, :name)"),
             {"id": new_id(), "name": name},
         )
-        return tx.reply(Agent(id=str(new_id()), member_full_name=name))
+        reply: Agent = tx.reply(Agent(id=str(new_id()), member_full_name=name))
+        return reply
 
 
 async def count(bench: Any) -> int:

@@ -1,68 +1,123 @@
-"""Auth's public keys: an auth that answers before it has made its first is asked again soon, not in five minutes."""
+"""Auth's keys in other processes: asked for seldom, kept while auth is away; and leases and timers beside them."""
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import grpc
-import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+import pytest
 
-from chassis.keys import RemoteKeys
-from propmubi.auth.v1.auth_pb2 import GetJwksRequest, GetJwksResponse, JsonWebKey
-
-KEY = generate_private_key(SECP256R1()).public_key()
-
-
-class Auth:
-    """The one RPC of auth that matters here; it is slow to make its key."""
-
-    def __init__(self) -> None:
-        self.keys: list[JsonWebKey] = []
-        self.asked = asyncio.Event()
-
-    async def jwks(self, _request: GetJwksRequest, _context: Any) -> GetJwksResponse:
-        self.asked.set()
-        return GetJwksResponse(keys=self.keys)
+from chassis import keys, service
+from chassis.errors import Unauthenticated, Unavailable
+from chassis.keys import RemoteKeys, ServiceToken
+from chassis.lease import Lease
+from chassis.process import background
+from devstack.testing_service import Tokens
+from propmubi.auth.v1.auth_pb2 import GetJwksResponse, JsonWebKey
 
 
-def public(kid: str) -> JsonWebKey:
-    numbers = KEY.public_numbers()
+class Stub:
+    """Stands for auth across the wire."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    async def GetJwks(self, request: Any) -> Any:  # noqa: N802
+        return await self.IssueServiceToken(request, timeout=1.0)
+
+    async def IssueServiceToken(self, request: Any, timeout: float) -> Any:  # noqa: N802, ASYNC109
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def jwks(tokens: Tokens, kid: str) -> GetJwksResponse:
+    numbers = tokens.key.public_key().public_numbers()
     x, y = (
-        base64.urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
-        for number in (numbers.x, numbers.y)
+        base64.urlsafe_b64encode(part.to_bytes(32, "big")).rstrip(b"=").decode()
+        for part in (numbers.x, numbers.y)
     )
-    return JsonWebKey(kty="EC", kid=kid, use="sig", alg="ES256", crv="P-256", x=x, y=y)
+    return GetJwksResponse(keys=[JsonWebKey(kid=kid, x=x, y=y)])
 
 
-@pytest_asyncio.fixture
-async def auth() -> AsyncIterator[tuple[Auth, RemoteKeys]]:
-    server, servicer = grpc.aio.server(), Auth()
-    method = grpc.unary_unary_rpc_method_handler(
-        servicer.jwks, GetJwksRequest.FromString, GetJwksResponse.SerializeToString
-    )
-    handlers = grpc.method_handlers_generic_handler(
-        "propmubi.auth.v1.AuthService", {"GetJwks": method}
-    )
-    server.add_generic_rpc_handlers((handlers,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        keys = RemoteKeys(channel)
-        running = asyncio.create_task(keys.run())
-        yield servicer, keys
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-    await server.stop(None)
+async def test_an_unknown_kid_makes_us_ask_again_but_not_for_each(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "UNKNOWN_KID_SECONDS", 0.5)
+    async with grpc.aio.insecure_channel("localhost:1") as channel:
+        remote = RemoteKeys(channel)
+        auth = Stub(jwks(tokens, "one"))
+        remote._stub = cast("Any", auth)
+        async with background(remote.run()):
+            await remote.loaded.wait()
+            assert remote.get("one") == tokens.key.public_key()
+            for _ in range(50):
+                assert remote.get("other") is None
+                await asyncio.sleep(0.02)
+            assert 2 <= auth.asked <= 4
 
 
-async def test_an_empty_set_is_not_taken_for_the_keys(auth: tuple[Auth, RemoteKeys]) -> None:
-    servicer, keys = auth
-    await asyncio.wait_for(servicer.asked.wait(), 5)
-    assert not keys.loaded.is_set()
-    servicer.keys = [public("k1")]
-    await asyncio.wait_for(keys.loaded.wait(), 5)
-    assert keys.get("k1") == KEY
+@pytest.mark.parametrize(
+    "trouble",
+    [Unavailable("away"), GetJwksResponse(keys=[JsonWebKey(kid="one", x="AA", y="AA")])],
+    ids=["away", "nonsense"],
+)
+async def test_the_last_keys_are_kept_while_auth_has_trouble(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, trouble: Any
+) -> None:
+    monkeypatch.setattr(keys, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(keys, "RETRY_SECONDS", 0.01)
+    async with grpc.aio.insecure_channel("localhost:1") as channel:
+        remote = RemoteKeys(channel)
+        auth = Stub(jwks(tokens, "one"))
+        remote._stub = cast("Any", auth)
+        async with background(remote.run()):
+            await remote.loaded.wait()
+            auth.answer = trouble
+            asked = auth.asked
+            async with asyncio.timeout(5):
+                while auth.asked < asked + 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert remote.get("one") == tokens.key.public_key()
+
+
+async def test_a_service_that_can_not_sign_in_is_no_fault_of_its_caller() -> None:
+    async with grpc.aio.insecure_channel("localhost:1") as channel:
+        token = ServiceToken(channel, "crm", "secret")
+        token._stub = cast("Any", Stub(Unauthenticated("wrong secret")))
+        with pytest.raises(Unavailable):
+            await token()
+
+
+async def test_one_holder_at_a_time_until_it_gives_up_or_is_late(bench: Any) -> None:
+    one, other = Lease(bench.database, "work"), Lease(bench.database, "work", seconds=60)
+    assert await one.take()
+    assert not await other.take()
+    assert await one.take()
+    await one.give_up()
+    assert await other.take()
+    assert not await one.take()
+    await one.give_up()  # Of what is not its own: nothing.
+    assert not await one.take()
+    await bench.rows("update lease set expires_at = now() - interval '1 ms' returning 1")
+    assert await one.take()
+
+
+async def test_a_timer_outlives_faults_of_its_work_and_lost_connections(bench: Any) -> None:
+    ran = 0
+    enough = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal ran
+        ran += 1
+        if ran == 2:
+            await bench.end_connections()
+        if ran == 5:
+            enough.set()
+        raise ValueError("a fault")
+
+    timer = service._repeat(Lease(bench.database, "timer/x"), 0.05, "x", work)
+    async with background(timer), asyncio.timeout(10):
+        await enough.wait()

@@ -97,8 +97,10 @@ class AgentService:
 
 
 def sees_all_of(caller: Principal | None, agent: Agent) -> bool:
-    """Whether `caller` is the agent herself or an administrator."""
-    return caller is not None and (caller.is_admin or caller.subject == str(agent.user_id))
+    """Whether `caller` is the agent herself, an administrator, or a service of ours that has to reach her."""
+    return caller is not None and (
+        caller.is_admin or caller.is_service or caller.subject == str(agent.user_id)
+    )
 
 
 def _normalised(profile: Mapping[str, Any]) -> dict[str, Any]:

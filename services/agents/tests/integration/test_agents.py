@@ -128,6 +128,13 @@ async def test_only_she_and_administrators_change_a_profile(
         await AgentServiceStub(agents.caller(asha)).UpdateAgent(change)
 
 
+async def test_a_service_is_told_her_phone(agents: Running, tokens: Tokens) -> None:
+    agent = await apply(agents, tokens.person())
+    crm = AgentServiceStub(agents.caller(tokens.service("crm")))
+    seen = await crm.GetAgent(pb.GetAgentRequest(agent_id=agent.id))
+    assert seen.member_mobile_phone == "+919876543210"
+
+
 async def test_the_directory_pages_newest_first_and_shows_active_agents_only(
     agents: Running, tokens: Tokens
 ) -> None:

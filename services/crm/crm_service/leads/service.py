@@ -252,7 +252,7 @@ def works_on(caller: Principal, lead: Lead) -> bool:
     """Whether the lead is the caller's own, or her office's when she administers it."""
     if caller.agent_id is not None and lead.owner_agent_id == caller.agent_id:
         return True
-    office_id = _office_of(caller)
+    office_id = caller.administered_office_id
     return office_id is not None and lead.account_id == office_id
 
 
@@ -261,15 +261,11 @@ def sees(caller: Principal, lead: Lead) -> bool:
     return caller.is_admin or works_on(caller, lead)
 
 
-def _office_of(caller: Principal) -> uuid.UUID | None:
-    return caller.office_id if "office_admin" in caller.roles else None
-
-
 def _own(caller: Principal, owner_agent_id: uuid.UUID | None) -> dict[str, uuid.UUID] | None:
     """The columns that make a lead the caller's own, and the agent's she asked for; None when none can be."""
     own: dict[str, uuid.UUID] = {}
     if not caller.is_admin:
-        office_id = _office_of(caller)
+        office_id = caller.administered_office_id
         if office_id is not None:
             own["account_id"] = office_id
         elif caller.agent_id is not None:

@@ -271,8 +271,10 @@ def _claimant_of(claim: Claim) -> Claimant:
 
 def _claimed_by(caller: Principal, claimant: Claimant) -> bool:
     """Whether `caller` is the claimant, or an administrator of her office."""
-    in_office = claimant.office_id is not None and claimant.office_id == caller.office_id
-    return caller.subject == str(claimant.user_id) or (in_office and "office_admin" in caller.roles)
+    office_id = caller.administered_office_id
+    return caller.subject == str(claimant.user_id) or (
+        office_id is not None and claimant.office_id == office_id
+    )
 
 
 def _normalised(buyers: Sequence[Buyer]) -> list[Buyer]:

@@ -6,6 +6,7 @@ of processor time that all processes of a side use, PostgreSQL and Valkey includ
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from devstack.process import Problem
 from devstack.supervisor import ROOT
 
 CONNECTIONS = 16
+BUSY = 0.5
 RESULTS = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
@@ -155,11 +157,13 @@ def main() -> None:
     plan = QUICK if parser.parse_args().quick else FULL
     if not sys.platform.startswith("linux"):
         sys.exit("✗ make bench reads processor time from /proc: run it on Linux.")
+    if (load_before := os.getloadavg()[0]) > BUSY:
+        say("This machine is busy with other things: what is measured will be worse than it is.")
     try:
         results = measure(plan)
     except Problem as problem:
         sys.exit(f"✗ {problem}")
-    table = report.table(results, plan.listings)
+    table = report.table(results, plan.listings, load_before)
     print(table)
     if plan is FULL:
         RESULTS.parent.mkdir(exist_ok=True)

@@ -49,9 +49,10 @@ def ratios(results: Results) -> dict[str, float]:
     }
 
 
-def table(results: Results, listings: int) -> str:
+def table(results: Results, listings: int, load_before: float) -> str:
     head = (
-        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {_machine()}, {listings:,} listings;"
+        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {_machine()}, {listings:,} listings,"
+        f" load average {load_before:.1f} before it began;"
         f" medians of {len(next(iter(results.values())))} interleaved runs."
     )
     lines = [

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -20,9 +21,11 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    or_,
     select,
     true,
     tuple_,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -105,7 +108,9 @@ class Shape(NamedTuple):
     continued: bool
     words: int
     filters: tuple[str, ...]
-    # Which of _AT_MOST; so small a page is worth reading in order, which the planner can't know of a parameter.
+    # Each status with each type, and which of _AT_MOST: literals, because the planner must know that most listings are
+    # active, and that so small a page is worth reading in order. Of a parameter it would guess.
+    markets: tuple[tuple[str, str], ...]
     at_most: int
 
     def conditions(self, *besides: str) -> list[ColumnElement[bool]]:
@@ -134,7 +139,8 @@ class Search:
     def shape(self) -> Shape:
         at_most = next(size for size in _AT_MOST if size >= self.limit)
         filters = tuple(self.filters)
-        return Shape(self.sort, self.after is not None, len(self.words), filters, at_most)
+        markets = tuple(sorted(product(set(self.standard_status), set(self.listing_type))))
+        return Shape(self.sort, self.after is not None, len(self.words), filters, markets, at_most)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -142,8 +148,6 @@ class Search:
         return {
             **self.filters,
             **{f"word{number}": word for number, word in enumerate(self.words)},
-            "standard_status": self.standard_status,
-            "listing_type": self.listing_type,
             "after_key": key,
             "after_id": id_,
             "limit": self.limit,
@@ -164,33 +168,24 @@ def position_of(sort: str, listing: Listing) -> tuple[Any, uuid.UUID]:
 
 
 def _by_places(shape: Shape) -> Select[Any]:
-    """A page for each status, type and place, read in order from the index of that place; of these, the first."""
+    """A page for each market and place, read in order from the index of that place; of these, the first."""
     order = ORDERS[shape.sort]
     place = next((name for name in _NARROWING if name in shape.filters), "")
-    statuses, types = _each("standard_status", Text()), _each("listing_type", Text())
-    source = statuses.join(types, true())
-    conditions = [
-        listings.c.standard_status == statuses.c.value,
-        listings.c.listing_type == types.c.value,
-    ]
-    if place:
-        (column,) = PLACES[place]
-        places = _each(place, _NARROWING[place])
-        source = source.join(places, true())
-        conditions.append(column == places.c.value)
-    page = (
-        select(*COLUMNS, order.key.label("order_key"))
-        .where(*conditions, *shape.conditions(place))
+    conditions = shape.conditions(place)
+    places = _each(place, _NARROWING[place]) if place else None
+    if places is not None:
+        (keyed,) = PLACES[place]
+        conditions.append(keyed == places.c.value)
+    pages = [
+        select(listings.c.id, order.key.label("order_key"))
+        .where(_on(market), *conditions)
         .order_by(*order.by(order.key, listings.c.id))
         .limit(literal_column(str(shape.at_most)))
-        .lateral("page")
-    )
-    return (
-        select(*(page.c[name] for name in Listing._fields))
-        .select_from(source.join(page, true()))
-        .order_by(*order.by(page.c.order_key, page.c.id))
-        .limit(bindparam("limit"))
-    )
+        for market in shape.markets
+    ]
+    page = union_all(*pages).lateral("page")
+    source = page if places is None else places.join(page, true())
+    return _first(select(page).select_from(source), page, order)
 
 
 def _by_words(shape: Shape) -> Select[Any]:
@@ -201,8 +196,7 @@ def _by_words(shape: Shape) -> Select[Any]:
     found = (
         select(listings.c.id, order.key.label("order_key"))
         .where(
-            listings.c.standard_status == _any("standard_status", Text),
-            listings.c.listing_type == _any("listing_type", Text),
+            or_(*map(_on, shape.markets)),
             *(
                 listings.c.search_text.op("%>")(func.fold(bindparam(f"word{number}")))
                 for number in range(shape.words)
@@ -212,16 +206,29 @@ def _by_words(shape: Shape) -> Select[Any]:
         .cte("found")
         .prefix_with("MATERIALIZED")
     )
+    return _first(select(found), found, order)
+
+
+def _first(found: Select[Any], columns: Any, order: Order) -> Select[Any]:
+    """The first of what is found, in order, with all their columns: only those are read."""
     page = (
-        select(found)
-        .order_by(*order.by(found.c.order_key, found.c.id))
+        found.order_by(*order.by(columns.c.order_key, columns.c.id))
         .limit(bindparam("limit"))
-        .subquery("page")
+        .subquery("first")
     )
     return (
         select(*COLUMNS)
         .join(page, page.c.id == listings.c.id)
         .order_by(*order.by(page.c.order_key, page.c.id))
+    )
+
+
+def _on(market: tuple[str, str]) -> ColumnElement[bool]:
+    # Names of the contract's enums, never anybody's text.
+    status, kind = (f"'{name}'" for name in market)
+    return and_(
+        listings.c.standard_status == literal_column(status, Text),
+        listings.c.listing_type == literal_column(kind, Text),
     )
 
 

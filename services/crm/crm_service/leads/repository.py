@@ -13,6 +13,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     true,
     update,
 )
@@ -185,6 +186,10 @@ class LeadRepository:
         )
 
     async def suspend(self, tx: Transaction, agent_id: uuid.UUID) -> None:
+        """The agent is to get no leads. Nobody else writes leads until the transaction ends, so that none that is being
+        given to her now escapes `open_of`.
+        """
+        await tx.execute(text("lock table leads in exclusive mode"))
         await tx.execute(
             upsert(suspended_agents).values(agent_id=agent_id).on_conflict_do_nothing()
         )

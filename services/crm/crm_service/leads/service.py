@@ -154,8 +154,13 @@ class LeadService:
     async def give(
         self, tx: Transaction, lead: Lead, owner: Owner, *, user_id: uuid.UUID | None = None
     ) -> Lead:
-        """Make `owner` the one who answers an open, locked lead, and start her clock."""
+        """Make `owner` the one who answers an open, locked lead, and start her clock.
+
+        Raises Conflict while she is suspended.
+        """
         check_open(lead)
+        if await self._leads.is_suspended(tx, owner.agent_id):
+            raise Conflict("The agent is suspended.")
         changes: dict[str, Any] = {
             "owner_agent_id": owner.agent_id,
             "sla_due_at": self.due_from_now(),

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from chassis import tables
 from chassis.ids import new_id
 from chassis.protobuf import timestamp
+from crm_service.enquiries.domain import Enquiry
+from crm_service.enquiries.repository import EnquiryRepository
+from crm_service.leads.domain import Owner
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 from propmubi.crm.v1 import activities_pb2 as activities
 from propmubi.crm.v1 import leads_pb2 as pb
@@ -114,6 +118,40 @@ async def test_a_suspended_agent_loses_her_open_leads_and_gets_none_until_reinst
     assert again.id == another.id
     lead = await crm.leads(admin).GetLead(pb.GetLeadRequest(lead_id=another.id))
     assert lead.owner_agent_id == str(asha.id)
+
+
+async def test_a_lead_being_given_to_an_agent_while_she_is_suspended_does_not_stay_with_her(
+    crm: Any,
+) -> None:
+    asha, database = crm.peers.add_agent(), crm.running.database
+    enquiry = Enquiry(
+        target_kind="listing",
+        target_id=uuid.UUID(crm.peers.add_listing(asha)),
+        full_name="Rohan Deshmukh",
+        phone="+919876543210",
+        message=None,
+        source=None,
+        sub_source=None,
+        campaign=None,
+        external_id=None,
+    )
+
+    async def met() -> bool:
+        """Whether the consumer waits for us, or does not and is done."""
+        async with database.engine.connect() as connection:
+            seen = await connection.execute(
+                text("select 1 from pg_locks where not granted union all select 1 from inbox")
+            )
+            return bool(seen.all())
+
+    async with database.transaction() as tx:
+        owner = Owner(asha.id, None)
+        lead_id = await EnquiryRepository(database).add(tx, enquiry, owner, datetime.now(UTC))
+        await crm.publish("agents", AgentSuspended(agent_id=str(asha.id)), asha.id, 1)
+        await eventually(met)
+    await applied(crm, "agents", 1)
+    request = pb.GetLeadRequest(lead_id=str(lead_id))
+    assert (await crm.leads(crm.tokens.admin()).GetLead(request)).owner_agent_id == ""
 
 
 async def test_the_agent_is_told_of_each_lead_once(crm: Any, sms_file: Path) -> None:

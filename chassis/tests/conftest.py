@@ -48,10 +48,10 @@ class Bench:
 
     async def end_connections(self) -> None:
         """What a restart of Postgres does to those who are connected."""
+        others = "datname = current_database() and pid <> pg_backend_pid()"
         async with self.superuser() as server:
             await server.fetch(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
+                f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where {others}"
             )
 
     async def rows(self, query: str, **parameters: Any) -> list[Any]:

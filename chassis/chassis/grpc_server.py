@@ -252,8 +252,11 @@ class Server:
         self.port = 0
 
     async def start(self, services: Sequence[str]) -> None:
-        """Listen, NOT_SERVING; raises SystemExit with one line when the port is taken."""
-        check_access_rules(services)
+        """Listen, NOT_SERVING; raises SystemExit with one line when the port is taken or the contract says too little."""
+        try:
+            check_access_rules(services)
+        except ValueError as error:
+            raise SystemExit(f"The contract can't be served: {error}") from error
         address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
         try:
             self.port = self._listen(address)

@@ -63,6 +63,15 @@ class Town(Journey):
         self._become_agent(agent)
         return agent
 
+    @contextmanager
+    def under(self, correlation_id: str) -> Iterator[None]:
+        """Give every request of ours this correlation id."""
+        self._http.headers["X-Correlation-ID"] = correlation_id
+        try:
+            yield
+        finally:
+            del self._http.headers["X-Correlation-ID"]
+
     def new_listing(self) -> str:
         """One more public listing of Asha's, which nobody enquired about yet."""
         return str(self._publish_listing()["id"])

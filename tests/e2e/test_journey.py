@@ -1,6 +1,7 @@
 """The journey, from sign-in to a booked flat, through five real processes."""
 
 import httpx
+
 from devstack.journey import Journey
 from devstack.testing_platform import RunningPlatform
 

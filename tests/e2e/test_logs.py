@@ -1,0 +1,80 @@
+"""The logs of a whole run: no secret and no full phone in them, and the client's correlation id in every process."""
+
+import json
+import re
+import time
+
+import httpx
+
+from devstack.testing_platform import RunningPlatform
+from devstack.testing_town import Town, founded
+
+WITHIN_SECONDS = 10.0
+# A signed token of anybody, wherever it turns up.
+TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{20,}")
+
+
+def processes_that_tell_of(platform: RunningPlatform, correlation_id: str) -> set[str]:
+    return {
+        json.loads(line)["service"]
+        for log in (platform.var / "log").glob("*.log")
+        for line in log.read_text(errors="replace").splitlines()
+        if f'"correlation_id":"{correlation_id}"' in line
+    }
+
+
+def wait_for_lines(platform: RunningPlatform, correlation_id: str, processes: set[str]) -> None:
+    """Return once these processes, and no other, have written lines of that correlation id."""
+    give_up = time.monotonic() + WITHIN_SECONDS
+    while (told := processes_that_tell_of(platform, correlation_id)) != processes:
+        assert time.monotonic() < give_up, f"{correlation_id}: in the logs of {told} only"
+        time.sleep(0.05)  # Logs are buffered for a moment.
+
+
+def test_the_logs_of_a_journey_hold_no_secret_and_no_full_phone(platform: RunningPlatform) -> None:
+    correlation_id = "the-last-request-of-the-journey"
+    with founded(platform) as town:
+        people = [town.admin, town.asha, town.vikram, town.rohan, town.meera]
+        with town.under(correlation_id):
+            town.wake()  # Everybody gets new tokens.
+    wait_for_lines(platform, correlation_id, {"gateway", "auth"})
+    codes = {
+        code
+        for sms in map(json.loads, platform.outbox.read_text().splitlines())
+        for code in re.findall(r"^(\d{6}) is your PropMubi code", sms["body"])
+    }
+    phones = {person.phone.removeprefix("+91") for person in people}
+    tokens = {
+        person.tokens[name]
+        for person in people
+        if person.tokens is not None
+        for name in ("access_token", "refresh_token")
+    }
+    assert (len(phones), len(tokens)) == (5, 10)
+    assert len(codes) >= 5
+    known = re.compile(
+        "|".join([*(rf"\b{code}\b" for code in codes), *phones, *map(re.escape, tokens)])
+    )
+    for log in sorted((platform.var / "log").iterdir()):
+        for line in log.read_text(errors="replace").splitlines():
+            assert not known.search(line), f"{log.name}: {line}"
+            assert not TOKEN.search(line), f"{log.name}: {line}"
+
+
+def test_a_clients_correlation_id_is_in_every_process_that_took_part(town: Town) -> None:
+    (unit,) = town.free_units(1)
+    with httpx.Client(base_url=town.platform.url, timeout=WITHIN_SECONDS) as http:
+        enquiry = http.post("/v1/enquiries", json=town.enquiry())
+        held = http.post(
+            f"/v1/units/{unit}/hold",
+            json={"lead_id": enquiry.json()["id"]},
+            headers={"X-Correlation-ID": "somebody-holds-a-unit", **town.asha.headers},
+        )
+    assert held.status_code == 201, held.text
+    assert held.headers["x-correlation-id"] == "somebody-holds-a-unit"
+    with town.under("somebody-becomes-an-agent"):
+        town.new_agent()
+    # Crm is asked whose the lead is; crm and agents are told by event.
+    wait_for_lines(town.platform, "somebody-holds-a-unit", {"gateway", "projects", "crm", "agents"})
+    # Auth and crm are told by event.
+    wait_for_lines(town.platform, "somebody-becomes-an-agent", {"gateway", "agents", "auth", "crm"})

@@ -1,10 +1,9 @@
 """The first-response clock, which runs in business hours only."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta
 
-# One zone for all of India, and no summer time.
-INDIA = timezone(timedelta(hours=5, minutes=30), "IST")
+from chassis.india import INDIA
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -37,6 +36,7 @@ from chassis.errors import (
     check_version,
 )
 from chassis.identity import Principal
+from chassis.india import today
 from propmubi.agents.v1.events_pb2 import (
     ListingPriceChanged,
     ListingPublished,
@@ -44,19 +44,12 @@ from propmubi.agents.v1.events_pb2 import (
     ListingUpdated,
 )
 
-# Mandates and registrations end at midnight in India.
-INDIA = ZoneInfo("Asia/Kolkata")
 LISTING_TYPES = ("sale", "rent")
 MOST_WORDS = 8
 _RANGES = (("price_min", "price_max"), ("carpet_area_min", "carpet_area_max"))
 _ANNOUNCED = (StandardStatus.COMING_SOON, StandardStatus.ACTIVE)
 # Where a listing goes when its unit does; it is left alone where people brought it.
 _MOVED_BY_PEOPLE_ALONE = (StandardStatus.HOLD, StandardStatus.PENDING)
-
-
-def today() -> date:
-    """The day it is in India."""
-    return datetime.now(INDIA).date()
 
 
 class ListingService:

@@ -111,7 +111,7 @@ class Owner:
 def check_move(stage: LeadStage, to: LeadStage) -> None:
     """Raise Conflict unless a lead can go from `stage` to `to`."""
     if to not in TRANSITIONS[stage]:
-        raise Conflict(f"A lead that is {stage} can't become {to}.")
+        raise Conflict(f"A lead can't go from {stage} to {to}.")
 
 
 def check_move_by_hand(stage: LeadStage, to: LeadStage, lost_reason: str | None) -> None:

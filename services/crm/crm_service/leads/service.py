@@ -8,10 +8,11 @@ from typing import Any
 from chassis.database import Transaction
 from chassis.errors import Conflict, InvalidArgument, NotFound, Violation, check_version
 from chassis.identity import Principal
+from chassis.india import INDIA
 from chassis.protobuf import timestamp
 from crm_service.activities.domain import ActivityKind
 from crm_service.activities.repository import ActivityRepository
-from crm_service.business_hours import INDIA, BusinessHours
+from crm_service.business_hours import BusinessHours
 from crm_service.clients import Agents
 from crm_service.leads.domain import (
     Lead,

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from crm_service.business_hours import INDIA
+from chassis.india import INDIA
 from crm_service.leads.domain import Lead
 
 # Older news is no news: the lead has been in her pipeline all the while.

@@ -4,7 +4,8 @@ from datetime import datetime, time, timedelta
 
 import pytest
 
-from crm_service.business_hours import INDIA, BusinessHours
+from chassis.india import INDIA
+from crm_service.business_hours import BusinessHours
 
 HOURS = BusinessHours(time(9), time(20))
 

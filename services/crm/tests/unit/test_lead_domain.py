@@ -41,7 +41,7 @@ def test_a_lead_moves_as_the_domain_says_and_in_no_other_way(
     if (stage, to) in LEGAL:
         check_move(stage, to)
     else:
-        with pytest.raises(Conflict, match=f"{stage} can't become {to}"):
+        with pytest.raises(Conflict, match=f"can't go from {stage} to {to}"):
             check_move(stage, to)
 
 

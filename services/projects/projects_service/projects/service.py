@@ -3,14 +3,13 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from chassis import rera
 from chassis.database import Transaction
 from chassis.errors import PermissionDenied, check_version
 from chassis.identity import Principal
+from chassis.india import today
 from projects_service.builders.domain import not_active
 from projects_service.builders.repository import BuilderRepository
 from projects_service.history import CLOCK
@@ -28,14 +27,6 @@ from projects_service.projects.domain import (
 )
 from projects_service.projects.repository import ProjectRepository, not_found
 from propmubi.projects.v1.events_pb2 import ProjectLapsed, ProjectPublished
-
-# Registrations end at midnight in India.
-INDIA = ZoneInfo("Asia/Kolkata")
-
-
-def today() -> date:
-    """The day it is in India."""
-    return datetime.now(INDIA).date()
 
 
 class ProjectService:

@@ -10,10 +10,11 @@ from chassis import phones
 from chassis.database import Transaction
 from chassis.errors import Conflict, InvalidArgument, Violation, check_version
 from chassis.identity import Principal
+from chassis.india import today
 from chassis.protobuf import timestamp
 from projects_service.history import CLOCK
 from projects_service.projects.repository import not_found as project_not_found
-from projects_service.projects.service import builder_of, today
+from projects_service.projects.service import builder_of
 from projects_service.units.domain import (
     Booking,
     Buyer,

@@ -14,7 +14,7 @@ from chassis.errors import (
     PermissionDenied,
     StaleVersion,
 )
-from projects_service.projects.service import today
+from chassis.india import today
 from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.projects.v1 import projects_pb2 as pb
 

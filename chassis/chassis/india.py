@@ -1,0 +1,11 @@
+"""The time in India, by which registrations and mandates end and offices open."""
+
+from datetime import date, datetime, timedelta, timezone
+
+# One zone for all of India, and no summer time.
+INDIA = timezone(timedelta(hours=5, minutes=30), "IST")
+
+
+def today() -> date:
+    """The day it is in India."""
+    return datetime.now(INDIA).date()

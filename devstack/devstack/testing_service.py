@@ -156,10 +156,11 @@ def run_service(service_database: ServiceDatabase, redis_url: str, tokens: Token
             "cursor_key": SECRET,
             **settings,
         }
-        async with open_service(
-            settings_class(**given), name, keys=lambda _database: tokens
-        ) as service, service.serving(wire(service)):
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel:
-                yield Running(service, channel)
+        async with (
+            open_service(settings_class(**given), name, keys=lambda _database: tokens) as service,
+            service.serving(wire(service)),
+            grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
+        ):
+            yield Running(service, channel)
 
     return run

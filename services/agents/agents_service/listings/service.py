@@ -265,11 +265,8 @@ class ListingService:
 
 def _movers(caller: Principal, listing: Listing) -> frozenset[Mover]:
     is_agent = "agent" in caller.roles and caller.agent_id == listing.list_agent_id
-    is_broker = (
-        "office_admin" in caller.roles
-        and listing.list_office_id is not None
-        and caller.office_id == listing.list_office_id
-    )
+    office_id = caller.administered_office_id
+    is_broker = office_id is not None and office_id == listing.list_office_id
     return frozenset(
         mover
         for mover, applies in ((Mover.AGENT, is_agent), (Mover.OFFICE_ADMIN, is_broker))
@@ -289,8 +286,8 @@ def _own_alone(caller: Principal | None, agent_ids: list[uuid.UUID] | None) -> d
         "agent" in caller.roles and agent_ids and agent_ids == [caller.agent_id]
     ):
         return {}
-    if "office_admin" in caller.roles and agent_ids and caller.office_id is not None:
-        return {"list_office_id": caller.office_id}
+    if agent_ids and caller.administered_office_id is not None:
+        return {"list_office_id": caller.administered_office_id}
     raise PermissionDenied(
         "Statuses that are not public are listed together with your own list_agent_id alone."
     )

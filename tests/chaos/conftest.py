@@ -189,10 +189,15 @@ async def check_events(town: Town) -> None:
 
 # Each finds what was done not at all, or twice.
 EFFECTS = (
-    # A hold for a lead, and the line about it on the lead's timeline.
+    # The holds for a lead, and the lines about them on its timeline; so too the holds that ended unbooked.
     """
-    select id from projects.claims where kind = 'hold' and lead_id is not null and
-    (select count(*) from crm.activities where reference = 'claim:' || claims.id) <> 1
+    select lead_id from projects.claims where kind = 'hold' and lead_id is not null group by lead_id having count(*) <>
+    (select count(*) from crm.activities where lead_id = claims.lead_id and text like 'A unit is held for her %')
+    """,
+    """
+    select lead_id from projects.claims where end_reason in ('released', 'expired') and lead_id is not null
+    group by lead_id having count(*) <>
+    (select count(*) from crm.activities where lead_id = claims.lead_id and text like '% is free again.')
     """,
     # A booking, and the move of its lead.
     """

@@ -17,6 +17,8 @@ _AWAY: Final = (
     DisconnectionError,
     PoolTimeoutError,
     asyncpg.PostgresConnectionError,
+    # Postgres has said goodbye and the socket's end is on its way: asyncpg takes no more, in these words.
+    asyncpg.InternalClientError,
     # Shut down, crashed, starting; a query that was cancelled is one of these too, and told apart first.
     asyncpg.exceptions.OperatorInterventionError,
     # Too many connections, a full disk, no memory.

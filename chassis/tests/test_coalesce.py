@@ -1,0 +1,156 @@
+"""Reads at the same time go together, and nobody pays for it: not the one who is alone, not the one whose neighbour leaves."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from chassis.coalesce import Coalescer
+from chassis.context import background_call, current_call, enter
+
+
+class Directory:
+    """Knows the square of every number but those below 0; answers when it may."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.callers: list[str] = []
+        self.open = asyncio.Event()
+        self.fault: Exception | None = None
+
+    async def batch_get(self, numbers: Sequence[int]) -> Mapping[int, int]:
+        self.asked.append(list(numbers))
+        self.callers.append(current_call().correlation_id)
+        await self.open.wait()
+        if self.fault is not None:
+            raise self.fault
+        return {number: number**2 for number in numbers if number >= 0}
+
+
+@pytest.fixture
+def directory() -> Directory:
+    return Directory()
+
+
+def coalescer(directory: Directory, seconds: float = 5.0, most: int = 64) -> Coalescer[int, int]:
+    return Coalescer("squares", directory.batch_get, seconds=seconds, most=most)
+
+
+async def asking(
+    squares: Coalescer[int, int], *numbers: int, seconds: float = 30.0
+) -> list[asyncio.Task[int | None]]:
+    """A caller for each number, all of whom have asked and wait."""
+
+    async def caller(number: int) -> int | None:
+        enter(background_call("test", seconds=seconds, correlation_id=f"caller {number}"))
+        return await squares.get(number)
+
+    tasks = [asyncio.create_task(caller(number)) for number in numbers]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_who_is_alone_asks_at_once_for_himself(directory: Directory) -> None:
+    directory.open.set()
+    squares = coalescer(directory)
+    for number in (1, 2, 3, -1):
+        [task] = await asking(squares, number)
+        assert await task == (number**2 if number >= 0 else None)
+    assert directory.asked == [[1], [2], [3], [-1]]
+    assert directory.callers == ["caller 1", "caller 2", "caller 3", "caller -1"]
+
+
+async def test_fifty_at_once_take_few_calls(directory: Directory) -> None:
+    tasks = await asking(coalescer(directory), *range(50))
+    assert directory.asked == [[0], [1]]
+    directory.open.set()
+    assert await asyncio.gather(*tasks) == [number**2 for number in range(50)]
+    assert directory.asked == [[0], [1], [*range(2, 50)]]
+    # Nobody's correlation id stands for those of all.
+    assert not directory.callers[2].startswith("caller")
+
+
+async def test_no_call_asks_for_more_than_most(directory: Directory) -> None:
+    tasks = await asking(coalescer(directory, most=4), *range(12))
+    directory.open.set()
+    assert await asyncio.gather(*tasks) == [number**2 for number in range(12)]
+    assert directory.asked == [[0], [1], [2, 3, 4, 5], [6, 7, 8, 9], [10, 11]]
+
+
+async def test_who_wait_for_the_same_share_it(directory: Directory) -> None:
+    tasks = await asking(coalescer(directory, most=2), 1, 2, 3, 3, 4, 3)
+    directory.open.set()
+    assert await asyncio.gather(*tasks) == [1, 4, 9, 9, 16, 9]
+    assert directory.asked[:3] == [[1], [2], [3, 4]]
+
+
+async def test_who_waited_alone_asks_for_himself(directory: Directory) -> None:
+    tasks = await asking(coalescer(directory), 1, 2, 3)
+    directory.open.set()
+    assert await asyncio.gather(*tasks) == [1, 4, 9]
+    assert directory.callers[2] == "caller 3"
+
+
+async def test_who_leaves_takes_nothing_away_from_the_others(directory: Directory) -> None:
+    first, second, left, stayed, same = await asking(coalescer(directory), 1, 2, 3, 4, 4)
+    for task in (first, left, same):
+        task.cancel()
+    await asyncio.wait([first, left, same])
+    directory.open.set()
+    assert (await second, await stayed) == (4, 16)
+    # The first one's place was taken at once, and nobody asked for what nobody waits for.
+    assert directory.asked == [[1], [2], [4]]
+
+
+async def test_who_leaves_a_batch_under_way(directory: Directory) -> None:
+    tasks = await asking(coalescer(directory), 1, 2, 3, 4)
+    first, _, left, stayed = tasks
+    first.cancel()
+    with suppress(asyncio.CancelledError):
+        await first
+    await asyncio.sleep(0)
+    assert directory.asked[2] == [3, 4]
+    left.cancel()
+    with suppress(asyncio.CancelledError):
+        await left
+    directory.open.set()
+    assert await stayed == 16
+
+
+async def test_a_failed_call_fails_those_who_went_together(directory: Directory) -> None:
+    squares = coalescer(directory)
+    tasks = await asking(squares, *range(5))
+    directory.fault = ConnectionError("gone")
+    directory.open.set()
+    failed = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(error, ConnectionError) for error in failed)
+    directory.fault = None
+    [task] = await asking(squares, 7)
+    assert await task == 49
+
+
+async def test_each_waits_as_long_as_he_may(directory: Directory) -> None:
+    squares = coalescer(directory, seconds=0.2)
+    under_way = await asking(squares, 1, 2)
+    [hurried] = await asking(squares, 3, seconds=0.05)
+    [patient] = await asking(squares, 4)
+    with pytest.raises(TimeoutError):
+        await hurried
+    assert not patient.done()
+    with pytest.raises(TimeoutError):
+        await patient
+    directory.open.set()
+    assert await asyncio.gather(*under_way) == [1, 4]
+
+
+async def test_a_sampled_trace_takes_a_call_of_its_own(directory: Directory) -> None:
+    squares = coalescer(directory)
+    others = await asking(squares, 1, 2, 3, 4)
+    with TracerProvider().get_tracer("test").start_as_current_span("sampled"):
+        [traced] = await asking(squares, 5)
+    assert directory.asked == [[1], [2], [5]]
+    directory.open.set()
+    assert await traced == 25
+    assert await asyncio.gather(*others) == [1, 4, 9, 16]

@@ -2,10 +2,12 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
 
+from chassis.coalesce import Coalescer
 from chassis.errors import DomainError, NotFound, Unavailable
 from chassis.grpc_client import TokenSource, outgoing
 from crm_service.leads.domain import Owner
@@ -37,6 +39,7 @@ class Agents:
     def __init__(self, channel: grpc.aio.Channel, own_token: TokenSource) -> None:
         self._listings = ListingServiceStub(outgoing(channel, token=own_token))
         self._agents = AgentServiceStub(outgoing(channel, token=own_token))
+        self._owners = Coalescer("owners of listings", self._batch_get, seconds=SECONDS)
         self._remembered: dict[uuid.UUID, tuple[float, ListingOwner]] = {}
 
     async def owner_of(self, listing_id: uuid.UUID) -> ListingOwner:
@@ -58,20 +61,21 @@ class Agents:
 
     async def owner_now(self, listing_id: uuid.UUID) -> ListingOwner:
         """Like `owner_of`, from agents itself."""
-        request = listings_pb2.GetListingOwnerRequest(listing_id=str(listing_id))
         try:
-            answer = await self._listings.GetListingOwner(request, timeout=SECONDS)
-        except NotFound:
-            raise
+            owner = await self._owners.get(listing_id)
+        except TimeoutError as error:
+            raise _away() from error
+        if owner is None:
+            raise NotFound("There is no such listing.")
+        return owner
+
+    async def _batch_get(self, listing_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, ListingOwner]:
+        request = listings_pb2.BatchGetListingOwnersRequest(listing_ids=map(str, listing_ids))
+        try:
+            answer = await self._listings.BatchGetListingOwners(request, timeout=SECONDS)
         except (DomainError, grpc.aio.AioRpcError) as error:
             raise _away() from error
-        return ListingOwner(
-            public=answer.public,
-            owner=Owner(uuid.UUID(answer.agent_id), _id_or_none(answer.office_id)),
-            active=answer.agent_status == agents_pb2.AGENT_STATUS_ACTIVE,
-            phone=answer.member_mobile_phone,
-            summary=answer.summary,
-        )
+        return {uuid.UUID(found.listing_id): _owner(found) for found in answer.owners}
 
     async def active(self, agent_id: uuid.UUID) -> Owner:
         """The active agent of that id; raises NotFound when there is none, Unavailable when agents can't tell."""
@@ -92,6 +96,16 @@ class Agents:
             raise
         except (DomainError, grpc.aio.AioRpcError) as error:
             raise _away() from error
+
+
+def _owner(found: listings_pb2.ListingOwner) -> ListingOwner:
+    return ListingOwner(
+        public=found.public,
+        owner=Owner(uuid.UUID(found.agent_id), _id_or_none(found.office_id)),
+        active=found.agent_status == agents_pb2.AGENT_STATUS_ACTIVE,
+        phone=found.member_mobile_phone,
+        summary=found.summary,
+    )
 
 
 def _away() -> Unavailable:

@@ -94,6 +94,7 @@ class Listing(NamedTuple):
 class Owner(NamedTuple):
     """Who is to get an enquiry about a listing, and what the listing is."""
 
+    listing_id: uuid.UUID
     standard_status: str
     agent_id: uuid.UUID
     user_id: uuid.UUID

@@ -154,6 +154,7 @@ def to_proto(listing: Listing, now: datetime) -> pb.Listing:
 
 def owner_to_proto(owner: Owner) -> pb.ListingOwner:
     return pb.ListingOwner(
+        listing_id=str(owner.listing_id),
         public=owner.standard_status in PUBLIC,
         agent_id=str(owner.agent_id),
         user_id=str(owner.user_id),

@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Text
+from sqlalchemy.types import Text, Uuid
 
 from agents_service.agents.models import agents
 from agents_service.listings.domain import PUBLIC, Change, Listing, Owner, StandardStatus
@@ -33,8 +33,9 @@ NOTHING: Final[Mapping[str, Any]] = {}
 LAST = uuid.UUID(int=(1 << 128) - 1)
 
 _GET = select(*COLUMNS).where(listings.c.id == bindparam("id"))
-_OWNER = (
+_OWNERS = (
     select(
+        listings.c.id,
         listings.c.standard_status,
         agents.c.id,
         agents.c.user_id,
@@ -48,7 +49,7 @@ _OWNER = (
         listings.c.city,
     )
     .join(agents, agents.c.id == listings.c.list_agent_id)
-    .where(listings.c.id == bindparam("id"))
+    .where(listings.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
 )
 _CHANGES = (
     select(*(listing_history.c[name] for name in Change._fields))
@@ -83,12 +84,10 @@ class ListingRepository:
             raise not_found()
         return Listing._make(row)
 
-    async def owner(self, listing_id: uuid.UUID) -> Owner:
-        """Who is to get an enquiry about the listing; raises NotFound."""
-        row = await self._database.fetch_one(_OWNER, {"id": listing_id})
-        if row is None:
-            raise not_found()
-        return Owner._make(row)
+    async def owners(self, listing_ids: Sequence[uuid.UUID]) -> list[Owner]:
+        """Who is to get enquiries about those of the listings that exist, in no particular order."""
+        rows = await self._database.fetch(_OWNERS, {"ids": [*listing_ids]})
+        return [Owner._make(row) for row in rows]
 
     async def list_page(self, search: Search) -> list[Listing]:
         shape = search.shape

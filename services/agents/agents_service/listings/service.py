@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -81,9 +81,9 @@ class ListingService:
             raise not_found()
         return listing
 
-    async def owner(self, listing_id: uuid.UUID) -> Owner:
-        """Who is to get an enquiry about a listing; raises NotFound."""
-        return await self._listings.owner(listing_id)
+    async def owners(self, listing_ids: Sequence[uuid.UUID]) -> list[Owner]:
+        """Who is to get enquiries about those of the listings that exist, in no particular order."""
+        return await self._listings.owners(listing_ids)
 
     async def history(
         self,

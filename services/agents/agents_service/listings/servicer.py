@@ -109,10 +109,11 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
             changes=[change_to_proto(change) for change in changes], next_page_token=token
         )
 
-    async def GetListingOwner(
-        self, request: pb.GetListingOwnerRequest, context: Any
-    ) -> pb.ListingOwner:
-        return owner_to_proto(await self._service.owner(uuid.UUID(request.listing_id)))
+    async def BatchGetListingOwners(
+        self, request: pb.BatchGetListingOwnersRequest, context: Any
+    ) -> pb.BatchGetListingOwnersResponse:
+        owners = await self._service.owners([*map(uuid.UUID, request.listing_ids)])
+        return pb.BatchGetListingOwnersResponse(owners=map(owner_to_proto, owners))
 
 
 def _after(sort: str, key: Any, listing_id: str) -> tuple[Any, uuid.UUID]:

@@ -254,7 +254,7 @@ async def test_each_read_is_one_query(
         lambda: public.ListListings(pb.ListListingsRequest(page_size=20)),
         lambda: public.ListListings(pb.ListListingsRequest(q="wakad", sort="price")),
         lambda: public.ListListingHistory(pb.ListListingHistoryRequest(listing_id=ids[0])),
-        lambda: crm.GetListingOwner(pb.GetListingOwnerRequest(listing_id=ids[0])),
+        lambda: crm.BatchGetListingOwners(pb.BatchGetListingOwnersRequest(listing_ids=ids)),
     ]
     for read in reads:
         async with counted(agents) as sent:

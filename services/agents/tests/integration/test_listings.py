@@ -351,27 +351,34 @@ async def test_days_on_market_stop_when_it_leaves_the_market(agents: Running, as
     assert (await asha.move(listing, "active")).days_on_market == 9
 
 
-async def test_services_ask_who_owns_a_listing(
+async def test_services_ask_who_owns_listings(
     agents: Running, tokens: Tokens, asha: Any, public: Any
 ) -> None:
     crm = ListingServiceStub(agents.caller(tokens.service("crm")))
-    draft = await asha.draft()
-    request = pb.GetListingOwnerRequest(listing_id=draft.id)
-    owner = await crm.GetListingOwner(request)
+    draft, published = await asha.draft(), await asha.publish()
+    request = pb.BatchGetListingOwnersRequest(
+        listing_ids=[draft.id, published.id, draft.id, str(new_id())]
+    )
+    found = (await crm.BatchGetListingOwners(request)).owners
+    owners = {owner.listing_id: owner for owner in found}
+    assert len(found) == len(owners) == 2
+    assert owners[published.id].public
+    owner = owners[draft.id]
     assert not owner.public
     assert owner.agent_id == str(asha.agent_id)
     assert owner.office_id == str(asha.office_id)
     assert owner.agent_status == agents_pb2.AGENT_STATUS_ACTIVE
     assert owner.member_mobile_phone == "+919876543210"
     assert owner.summary == "2 BHK apartment for sale in Wakad, Pune"
-    await asha.move(draft, "active")
-    assert (await crm.GetListingOwner(request)).public
-    with pytest.raises(NotFound):
-        await crm.GetListingOwner(pb.GetListingOwnerRequest(listing_id=str(new_id())))
+    for listing_ids in ([], ["x"], [draft.id] * 65):
+        with pytest.raises(InvalidArgument):
+            await crm.BatchGetListingOwners(
+                pb.BatchGetListingOwnersRequest(listing_ids=listing_ids)
+            )
     with pytest.raises(Unauthenticated):
-        await public.GetListingOwner(request)
+        await public.BatchGetListingOwners(request)
     with pytest.raises(PermissionDenied):
-        await asha.listings.GetListingOwner(request)
+        await asha.listings.BatchGetListingOwners(request)
 
 
 async def test_pages_of_history(asha: Any, public: Any) -> None:

@@ -68,24 +68,27 @@ class Peers(
             access_token=self.tokens.service(request.service_id), expires_in=600
         )
 
-    async def GetListingOwner(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def BatchGetListingOwners(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.asked += 1
         token = dict(context.invocation_metadata())["authorization"].removeprefix("Bearer ")
         assert jwt.decode(token, options={"verify_signature": False})["sub"] == "service:crm"
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        agent = self.listings.get(request.listing_id)
-        if agent is None:
-            await refuse(context)
-        assert agent is not None
-        return listings_pb2.ListingOwner(
-            public=request.listing_id not in self.drafts,
-            agent_id=str(agent.id),
-            user_id=str(agent.id),
-            office_id=str(agent.office_id) if agent.office_id else None,
-            agent_status=status(agent),
-            member_mobile_phone=agent.phone,
-            summary="2 BHK in Wakad, Pune",
+        return listings_pb2.BatchGetListingOwnersResponse(
+            owners=[
+                listings_pb2.ListingOwner(
+                    listing_id=listing_id,
+                    public=listing_id not in self.drafts,
+                    agent_id=str(agent.id),
+                    user_id=str(agent.id),
+                    office_id=str(agent.office_id) if agent.office_id else None,
+                    agent_status=status(agent),
+                    member_mobile_phone=agent.phone,
+                    summary="2 BHK in Wakad, Pune",
+                )
+                for listing_id in request.listing_ids
+                if (agent := self.listings.get(listing_id))
+            ]
         )
 
     async def GetAgent(self, request: Any, context: Any) -> Any:  # noqa: N802

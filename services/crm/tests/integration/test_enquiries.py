@@ -257,6 +257,18 @@ async def test_an_enquiry_takes_one_call_and_two_statements(crm: Any) -> None:
     assert len(statements) == 2  # The lead with its contact, activity and notice; its two events.
 
 
+async def test_enquiries_at_once_share_calls(crm: Any) -> None:
+    asha = crm.peers.add_agent()
+    leads = crm.leads()
+    requests = [
+        enquiry(listing_id=crm.peers.add_listing(asha), phone=f"98765432{number}")
+        for number in range(10, 42)
+    ]
+    await asyncio.gather(*map(leads.CreateEnquiry, requests))
+    assert crm.peers.asked < len(requests) / 2
+    assert (await events(crm)).count("lead.assigned") == len(requests)
+
+
 async def test_no_phone_is_ever_logged(crm: Any, capfd: pytest.CaptureFixture[str]) -> None:
     asha = crm.peers.add_agent()
     await crm.leads().CreateEnquiry(enquiry(listing_id=crm.peers.add_listing(asha)))

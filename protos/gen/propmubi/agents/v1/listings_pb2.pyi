@@ -1119,26 +1119,52 @@ class ListingChange(_message.Message):
 Global___ListingChange: _TypeAlias = ListingChange  # noqa: Y015
 
 @_typing.final
-class GetListingOwnerRequest(_message.Message):
-    """Asks who is to get an enquiry."""
+class BatchGetListingOwnersRequest(_message.Message):
+    """Asks who is to get enquiries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LISTING_ID_FIELD_NUMBER: _builtins.int
-    listing_id: _builtins.str
-    """About which listing."""
+    LISTING_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def listing_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """About which listings."""
+
     def __init__(
         self,
         *,
-        listing_id: _builtins.str = ...,
+        listing_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing_id", b"listing_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing_ids", b"listing_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetListingOwnerRequest: _TypeAlias = GetListingOwnerRequest  # noqa: Y015
+Global___BatchGetListingOwnersRequest: _TypeAlias = BatchGetListingOwnersRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetListingOwnersResponse(_message.Message):
+    """Who is to get enquiries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListingOwner]:
+        """In no particular order. A listing that does not exist has none."""
+
+    def __init__(
+        self,
+        *,
+        owners: _abc.Iterable[Global___ListingOwner] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owners", b"owners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetListingOwnersResponse: _TypeAlias = BatchGetListingOwnersResponse  # noqa: Y015
 
 @_typing.final
 class ListingOwner(_message.Message):
@@ -1146,6 +1172,7 @@ class ListingOwner(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LISTING_ID_FIELD_NUMBER: _builtins.int
     PUBLIC_FIELD_NUMBER: _builtins.int
     AGENT_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
@@ -1153,6 +1180,8 @@ class ListingOwner(_message.Message):
     AGENT_STATUS_FIELD_NUMBER: _builtins.int
     MEMBER_MOBILE_PHONE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    listing_id: _builtins.str
+    """About which listing."""
     public: _builtins.bool
     """Whether the public may see the listing, and so enquire about it."""
     agent_id: _builtins.str
@@ -1170,6 +1199,7 @@ class ListingOwner(_message.Message):
     def __init__(
         self,
         *,
+        listing_id: _builtins.str = ...,
         public: _builtins.bool = ...,
         agent_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
@@ -1180,7 +1210,7 @@ class ListingOwner(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_office_id", b"_office_id", "office_id", b"office_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_office_id", b"_office_id", "agent_id", b"agent_id", "agent_status", b"agent_status", "member_mobile_phone", b"member_mobile_phone", "office_id", b"office_id", "public", b"public", "summary", b"summary", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_office_id", b"_office_id", "agent_id", b"agent_id", "agent_status", b"agent_status", "listing_id", b"listing_id", "member_mobile_phone", b"member_mobile_phone", "office_id", b"office_id", "public", b"public", "summary", b"summary", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__office_id: _TypeAlias = _typing.Literal["office_id"]  # noqa: Y015
     _WhichOneofArgType__office_id: _TypeAlias = _typing.Literal["_office_id", b"_office_id"]  # noqa: Y015

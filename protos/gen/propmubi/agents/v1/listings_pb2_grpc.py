@@ -71,10 +71,10 @@ class ListingServiceStub:
                 request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListListingHistoryRequest.SerializeToString,
                 response_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListListingHistoryResponse.FromString,
                 _registered_method=True)
-        self.GetListingOwner = channel.unary_unary(
-                '/propmubi.agents.v1.ListingService/GetListingOwner',
-                request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.GetListingOwnerRequest.SerializeToString,
-                response_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListingOwner.FromString,
+        self.BatchGetListingOwners = channel.unary_unary(
+                '/propmubi.agents.v1.ListingService/BatchGetListingOwners',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingOwnersRequest.SerializeToString,
+                response_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingOwnersResponse.FromString,
                 _registered_method=True)
 
 
@@ -143,8 +143,8 @@ class ListingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetListingOwner(self, request, context):
-        """Who is to get an enquiry about a listing, and on what phone. For other services alone.
+    def BatchGetListingOwners(self, request, context):
+        """Who is to get enquiries about listings, and on what phone. For other services alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,10 +188,10 @@ def add_ListingServiceServicer_to_server(servicer, server):
                     request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListListingHistoryRequest.FromString,
                     response_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListListingHistoryResponse.SerializeToString,
             ),
-            'GetListingOwner': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetListingOwner,
-                    request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.GetListingOwnerRequest.FromString,
-                    response_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListingOwner.SerializeToString,
+            'BatchGetListingOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetListingOwners,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingOwnersRequest.FromString,
+                    response_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingOwnersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,7 +395,7 @@ class ListingService:
             _registered_method=True)
 
     @staticmethod
-    def GetListingOwner(request,
+    def BatchGetListingOwners(request,
             target,
             options=(),
             channel_credentials=None,
@@ -408,9 +408,9 @@ class ListingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/propmubi.agents.v1.ListingService/GetListingOwner',
-            propmubi_dot_agents_dot_v1_dot_listings__pb2.GetListingOwnerRequest.SerializeToString,
-            propmubi_dot_agents_dot_v1_dot_listings__pb2.ListingOwner.FromString,
+            '/propmubi.agents.v1.ListingService/BatchGetListingOwners',
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingOwnersRequest.SerializeToString,
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingOwnersResponse.FromString,
             options,
             channel_credentials,
             insecure,

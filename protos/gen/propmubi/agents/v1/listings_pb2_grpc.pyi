@@ -64,8 +64,8 @@ class ListingServiceStub:
     """
     ListListingHistory: _grpc.UnaryUnaryMultiCallable[_listings_pb2.ListListingHistoryRequest, _listings_pb2.ListListingHistoryResponse]
     """A listing's price and status history, newest first."""
-    GetListingOwner: _grpc.UnaryUnaryMultiCallable[_listings_pb2.GetListingOwnerRequest, _listings_pb2.ListingOwner]
-    """Who is to get an enquiry about a listing, and on what phone. For other services alone."""
+    BatchGetListingOwners: _grpc.UnaryUnaryMultiCallable[_listings_pb2.BatchGetListingOwnersRequest, _listings_pb2.BatchGetListingOwnersResponse]
+    """Who is to get enquiries about listings, and on what phone. For other services alone."""
 
 @_typing.type_check_only
 class ListingServiceAsyncStub(ListingServiceStub):
@@ -102,8 +102,8 @@ class ListingServiceAsyncStub(ListingServiceStub):
     """
     ListListingHistory: _aio.UnaryUnaryMultiCallable[_listings_pb2.ListListingHistoryRequest, _listings_pb2.ListListingHistoryResponse]  # type: ignore[assignment]
     """A listing's price and status history, newest first."""
-    GetListingOwner: _aio.UnaryUnaryMultiCallable[_listings_pb2.GetListingOwnerRequest, _listings_pb2.ListingOwner]  # type: ignore[assignment]
-    """Who is to get an enquiry about a listing, and on what phone. For other services alone."""
+    BatchGetListingOwners: _aio.UnaryUnaryMultiCallable[_listings_pb2.BatchGetListingOwnersRequest, _listings_pb2.BatchGetListingOwnersResponse]  # type: ignore[assignment]
+    """Who is to get enquiries about listings, and on what phone. For other services alone."""
 
 class ListingServiceServicer(metaclass=_abc_1.ABCMeta):
     """The whole life of a listing, and finding one."""
@@ -181,11 +181,11 @@ class ListingServiceServicer(metaclass=_abc_1.ABCMeta):
         """A listing's price and status history, newest first."""
 
     @_abc_1.abstractmethod
-    def GetListingOwner(
+    def BatchGetListingOwners(
         self,
-        request: _listings_pb2.GetListingOwnerRequest,
+        request: _listings_pb2.BatchGetListingOwnersRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_listings_pb2.ListingOwner, _abc.Awaitable[_listings_pb2.ListingOwner]]:
-        """Who is to get an enquiry about a listing, and on what phone. For other services alone."""
+    ) -> _typing.Union[_listings_pb2.BatchGetListingOwnersResponse, _abc.Awaitable[_listings_pb2.BatchGetListingOwnersResponse]]:
+        """Who is to get enquiries about listings, and on what phone. For other services alone."""
 
 def add_ListingServiceServicer_to_server(servicer: ListingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

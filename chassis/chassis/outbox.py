@@ -3,17 +3,20 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from sqlalchemy import ARRAY, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.context import current_call_or_none
 from chassis.ids import new_id
 from chassis.tables import outbox
 from chassis.tracing import traceparent
 from propmubi.options.v1 import options_pb2
+
+if TYPE_CHECKING:
+    from chassis.database import Transaction
 
 # One statement for all events of a transaction, since each costs a round trip. The counters are locked in one order,
 # so that two transactions can't wait for each other, and before positions are drawn.
@@ -67,12 +70,12 @@ def event_name(payload: Message) -> str:
     return name
 
 
-async def write(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
-    """Write `events`, in their order, in the transaction of `connection`."""
+async def write(tx: "Transaction", events: Sequence[NewEvent]) -> None:
+    """Write `events`, in their order, in the transaction `tx`."""
     if not events:
         return
     call = current_call_or_none()
-    await connection.execute(
+    await tx.run(
         _WRITE,
         {
             "ids": [new_id() for _ in events],

@@ -155,13 +155,14 @@ async def test_an_idle_relay_hardly_asks(bench: Any) -> None:
         nonlocal asked
         asked += 1
 
-    fetch = bench.database._fetch
+    reads = bench.database._reads
+    fetch = reads.fetch
 
     async def counted(*arguments: Any) -> Any:
         count()
         return await fetch(*arguments)
 
-    bench.database._fetch = counted
+    reads.fetch = counted
     event.listen(bench.database.engine.sync_engine, "before_cursor_execute", count)
     async with running(relay):
         await asyncio.sleep(2)  # The span of time that is measured.

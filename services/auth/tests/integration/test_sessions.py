@@ -159,8 +159,8 @@ async def test_no_token_is_kept_in_clear(auth: Auth) -> None:
 async def test_a_refresh_beside_a_change_of_roles_waits_and_has_the_new_ones(auth: Auth) -> None:
     token = (await auth.sign_in()).refresh_token
     waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    async with auth.database.engine.begin() as connection:
-        await connection.execute(text("update users set roles = '{buyer,agent}'"))
+    async with auth.database.transaction() as tx:
+        await tx.execute(text("update users set roles = '{buyer,agent}'"))
         refreshing = asyncio.create_task(auth.refresh(token))
         async with asyncio.timeout(5):
             while True:

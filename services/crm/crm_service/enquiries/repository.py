@@ -98,7 +98,7 @@ class EnquiryRepository:
         """A new lead with its contact and first activity; None when the person has one already, or `owner` is
         suspended.
         """
-        added = await tx.execute(
+        added = await tx.run(
             _ADD,
             {
                 "contact_id": new_id(),
@@ -120,8 +120,7 @@ class EnquiryRepository:
                 "reference": enquiry.reference,
             },
         )
-        lead_id: uuid.UUID | None = added.scalar()
-        return lead_id
+        return added[0]["id"] if added else None
 
     async def existing(self, tx: Transaction, enquiry: Enquiry, owner: Owner | None) -> Lead | None:
         """The lead that `enquiry` adds to, locked until the transaction ends."""

@@ -251,13 +251,14 @@ async def test_listing_leads_takes_one_statement(crm: Any) -> None:
     for n in range(3):
         await enquire(crm, asha, f"98765432{n:02}")
     statements: list[str] = []
-    fetch = crm.running.database._fetch
+    reads = crm.running.database._reads
+    fetch = reads.fetch
 
     async def counted(sql: str, values: Any) -> Any:
         if "ORDER BY leads.id" in sql:
             statements.append(sql)
         return await fetch(sql, values)
 
-    crm.running.database._fetch = counted
+    reads.fetch = counted
     await crm.leads(crm.token_of(asha)).ListLeads(pb.ListLeadsRequest())
     assert len(statements) == 1

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from chassis.database import Database
+from chassis.reads import Reads
 from propmubi.projects.v1 import builders_pb2, projects_pb2, units_pb2
 
 ANY_ID = "01a20486-0be6-7740-a107-c07a250c455a"
@@ -34,23 +34,23 @@ Statement = tuple[str, Sequence[Any]]
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     """The SQL of every read from now on, and what it was given."""
     seen: list[Statement] = []
-    fetch = Database._fetch
+    fetch = Reads.fetch
 
-    async def noted(self: Database, sql: str, values: Sequence[Any]) -> Any:
+    async def noted(self: Reads, sql: str, values: Sequence[Any]) -> Any:
         if "outbox" not in sql:  # The relay looks by itself.
             seen.append((sql, values))
         return await fetch(self, sql, values)
 
-    monkeypatch.setattr(Database, "_fetch", noted)
+    monkeypatch.setattr(Reads, "fetch", noted)
     return seen
 
 
 async def plan(sales: Any, statement: Statement) -> str:
     """How Postgres would run a statement if it avoided reading whole tables wherever an index allows."""
     sql, values = statement
-    async with sales.running.database.engine.begin() as connection:
-        await connection.execute(text("set local enable_seqscan = off"))
-        pooled = await connection.get_raw_connection()
+    async with sales.running.database.transaction() as tx:
+        await tx.execute(text("set local enable_seqscan = off"))
+        pooled = await tx.connection.get_raw_connection()
         rows = await pooled.driver_connection.fetch(f"explain {sql}", *values)
         return "\n".join(row[0] for row in rows)
 

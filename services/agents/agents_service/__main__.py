@@ -4,6 +4,7 @@ from agents_service.agents.repository import AgentRepository
 from agents_service.agents.service import AgentService
 from agents_service.agents.servicer import AgentServicer
 from agents_service.listings.consumers import ListingConsumers
+from agents_service.listings.pages import Pages
 from agents_service.listings.repository import ListingRepository
 from agents_service.listings.service import ListingService
 from agents_service.listings.servicer import ListingServicer
@@ -20,13 +21,15 @@ def wire(service: Service) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
     page_tokens = PageTokens(service.settings.cursor_key.get_secret_value())
     agent_repository = AgentRepository(service.database)
-    listings = ListingService(ListingRepository(service.database), agent_repository)
+    listing_repository = ListingRepository(service.database)
+    listings = ListingService(listing_repository, agent_repository)
     agents = AgentService(agent_repository, listings.leave_market)
     add_AgentServiceServicer_to_server(
         AgentServicer(service.database, agents, page_tokens), service.server.server
     )
     add_ListingServiceServicer_to_server(
-        ListingServicer(service.database, listings, page_tokens), service.server.server
+        ListingServicer(service.database, listings, Pages(listing_repository), page_tokens),
+        service.server.server,
     )
     service.consume("projects", ListingConsumers(listings).of_projects)
     return ["propmubi.agents.v1.AgentService", "propmubi.agents.v1.ListingService"]

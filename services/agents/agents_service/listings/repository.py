@@ -22,7 +22,7 @@ from sqlalchemy.types import Text, Uuid
 from agents_service.agents.models import agents
 from agents_service.listings.domain import PUBLIC, Change, Listing, Owner, StandardStatus
 from agents_service.listings.models import listing_history, listings
-from agents_service.listings.search import COLUMNS, Search, statement_of
+from agents_service.listings.search import COLUMNS, Found, Search, statement_of
 from chassis.database import Database, Transaction
 from chassis.errors import NotFound, StaleVersion
 from chassis.ids import new_id
@@ -33,6 +33,10 @@ NOTHING: Final[Mapping[str, Any]] = {}
 LAST = uuid.UUID(int=(1 << 128) - 1)
 
 _GET = select(*COLUMNS).where(listings.c.id == bindparam("id"))
+_THOSE = select(*COLUMNS).where(
+    listings.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+    listings.c.standard_status == any_(bindparam("statuses", type_=ARRAY(Text))),
+)
 _OWNERS = (
     select(
         listings.c.id,
@@ -89,9 +93,16 @@ class ListingRepository:
         rows = await self._database.fetch(_OWNERS, {"ids": [*listing_ids]})
         return [Owner._make(row) for row in rows]
 
-    async def list_page(self, search: Search) -> list[Listing]:
+    async def list_page(self, search: Search) -> list[Found]:
         shape = search.shape
         rows = await self._database.fetch(statement_of(shape), search.parameters, key=shape)
+        return [Found._make(row) for row in rows]
+
+    async def those_in(
+        self, statuses: Sequence[str], listing_ids: Sequence[uuid.UUID]
+    ) -> list[Listing]:
+        """Those of `listing_ids` that are in one of `statuses`, in any order."""
+        rows = await self._database.fetch(_THOSE, {"ids": listing_ids, "statuses": statuses})
         return [Listing._make(row) for row in rows]
 
     async def history(

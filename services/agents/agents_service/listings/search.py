@@ -1,7 +1,7 @@
 """The SQL of pages of listings: one statement for each combination of filters, each with an index for its order."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -108,10 +108,16 @@ class Shape(NamedTuple):
     continued: bool
     words: int
     filters: tuple[str, ...]
+    # Whether they are narrowed to a single place.
+    one_place: bool
     # Each status with each type, and which of _AT_MOST: literals, because the planner must know that most listings are
     # active, and that so small a page is worth reading in order. Of a parameter it would guess.
     markets: tuple[tuple[str, str], ...]
     at_most: int
+
+    @property
+    def place(self) -> str:
+        return _narrowing(self.filters)
 
     def conditions(self, *besides: str) -> list[ColumnElement[bool]]:
         found = [_FILTERS[name] for name in self.filters if name not in besides]
@@ -136,22 +142,44 @@ class Search:
     limit: int
 
     @property
+    def places(self) -> Sequence[Any]:
+        given: Sequence[Any] = self.filters.get(_narrowing(self.filters), ())
+        return given
+
+    @property
     def shape(self) -> Shape:
         at_most = next(size for size in _AT_MOST if size >= self.limit)
         filters = tuple(self.filters)
         markets = tuple(sorted(product(set(self.standard_status), set(self.listing_type))))
-        return Shape(self.sort, self.after is not None, len(self.words), filters, markets, at_most)
+        return Shape(
+            sort=self.sort,
+            continued=self.after is not None,
+            words=len(self.words),
+            filters=filters,
+            one_place=len(self.places) == 1,
+            markets=markets,
+            at_most=at_most,
+        )
 
     @property
     def parameters(self) -> dict[str, Any]:
         key, id_ = self.after or (None, None)
         return {
             **self.filters,
+            "place": next(iter(self.places), None),
             **{f"word{number}": word for number, word in enumerate(self.words)},
             "after_key": key,
             "after_id": id_,
             "limit": self.limit,
         }
+
+
+class Found(NamedTuple):
+    """Which version of which listing is on a page, and where: what its statement gives."""
+
+    id: uuid.UUID
+    version: int
+    order_key: Any
 
 
 @lru_cache(maxsize=1_000)
@@ -160,24 +188,28 @@ def statement_of(shape: Shape) -> Select[Any]:
     return _by_words(shape) if shape.words else _by_places(shape)
 
 
-def position_of(sort: str, listing: Listing) -> tuple[Any, uuid.UUID]:
-    """Where `listing` stands in the order of `sort`: what a search's `after` begins behind."""
-    if sort == "newest":
-        return listing.on_market_date or listing.created_at, listing.id
-    return listing.list_price or 0, listing.id
+def position_of(found: Found) -> tuple[Any, uuid.UUID]:
+    """What a search's `after` begins behind."""
+    return found.order_key, found.id
 
 
 def _by_places(shape: Shape) -> Select[Any]:
     """A page for each market and place, read in order from the index of that place; of these, the first."""
-    order = ORDERS[shape.sort]
-    place = next((name for name in _NARROWING if name in shape.filters), "")
+    order, place = ORDERS[shape.sort], shape.place
     conditions = shape.conditions(place)
-    places = _each(place, _NARROWING[place]) if place else None
-    if places is not None:
+    places = None
+    if place:
         (keyed,) = PLACES[place]
-        conditions.append(keyed == places.c.value)
+        if shape.one_place:
+            # To go through a list of unknown length looks so dear that the planner would plan anew for each search, at
+            # twice the price of the search itself.
+            value: Any = bindparam("place", type_=_NARROWING[place])
+        else:
+            places = _each(place, _NARROWING[place])
+            value = places.c.value
+        conditions.append(keyed == value)
     pages = [
-        select(listings.c.id, order.key.label("order_key"))
+        select(*_columns(order))
         .where(_on(market), *conditions)
         .order_by(*order.by(order.key, listings.c.id))
         .limit(literal_column(str(shape.at_most)))
@@ -194,7 +226,7 @@ def _by_words(shape: Shape) -> Select[Any]:
     """
     order = ORDERS[shape.sort]
     found = (
-        select(listings.c.id, order.key.label("order_key"))
+        select(*_columns(order))
         .where(
             or_(*map(_on, shape.markets)),
             *(
@@ -209,18 +241,14 @@ def _by_words(shape: Shape) -> Select[Any]:
     return _first(select(found), found, order)
 
 
+def _columns(order: Order) -> tuple[ColumnElement[Any], ...]:
+    # The other columns would cost more than all the rest, and most of what is on a page is known (see pages.py).
+    return listings.c.id, listings.c.version, order.key.label("order_key")
+
+
 def _first(found: Select[Any], columns: Any, order: Order) -> Select[Any]:
-    """The first of what is found, in order, with all their columns: only those are read."""
-    page = (
-        found.order_by(*order.by(columns.c.order_key, columns.c.id))
-        .limit(bindparam("limit"))
-        .subquery("first")
-    )
-    return (
-        select(*COLUMNS)
-        .join(page, page.c.id == listings.c.id)
-        .order_by(*order.by(page.c.order_key, page.c.id))
-    )
+    """The first of what is found, in order."""
+    return found.order_by(*order.by(columns.c.order_key, columns.c.id)).limit(bindparam("limit"))
 
 
 def _on(market: tuple[str, str]) -> ColumnElement[bool]:
@@ -230,6 +258,10 @@ def _on(market: tuple[str, str]) -> ColumnElement[bool]:
         listings.c.standard_status == literal_column(status, Text),
         listings.c.listing_type == literal_column(kind, Text),
     )
+
+
+def _narrowing(filters: Iterable[str]) -> str:
+    return next((name for name in _NARROWING if name in filters), "")
 
 
 def _each(name: str, kind: Any) -> Any:

@@ -99,7 +99,7 @@ class ListingService:
             raise not_found()
         return changes
 
-    async def list_page(
+    def search(
         self,
         caller: Principal | None,
         filters: Mapping[str, Any],
@@ -107,8 +107,8 @@ class ListingService:
         sort: str,
         after: tuple[Any, uuid.UUID] | None,
         limit: int,
-    ) -> list[Listing]:
-        """A page of what `filters` ask for and `caller` may see; raises InvalidArgument or PermissionDenied."""
+    ) -> Search:
+        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument or PermissionDenied."""
         reversed_ranges = [
             Violation(most, f"must not be less than {least}")
             for least, most in _RANGES
@@ -122,16 +122,14 @@ class ListingService:
         words = _words(wanted.pop("q")) if "q" in wanted else ()
         if not PUBLIC.issuperset(statuses):
             wanted |= _own_alone(caller, wanted.get("list_agent_id"))
-        return await self._listings.list_page(
-            Search(
-                standard_status=statuses,
-                listing_type=types,
-                filters=wanted,
-                words=words,
-                sort=sort,
-                after=after,
-                limit=limit,
-            )
+        return Search(
+            standard_status=statuses,
+            listing_type=types,
+            filters=wanted,
+            words=words,
+            sort=sort,
+            after=after,
+            limit=limit,
         )
 
     async def update(

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -15,6 +14,7 @@ from agents_service.listings.messages import (
     owner_to_proto,
     to_proto,
 )
+from agents_service.listings.pages import Pages
 from agents_service.listings.search import position_of
 from agents_service.listings.service import ListingService
 from chassis.context import principal, principal_or_none
@@ -29,10 +29,15 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
     """Serves propmubi.agents.v1.ListingService."""
 
     def __init__(
-        self, database: Database, service: ListingService, page_tokens: PageTokens
+        self,
+        database: Database,
+        service: ListingService,
+        pages: Pages,
+        page_tokens: PageTokens,
     ) -> None:
         self._database = database
         self._service = service
+        self._pages = pages
         self._page_tokens = page_tokens
 
     async def CreateListing(self, request: pb.CreateListingRequest, context: Any) -> pb.Listing:
@@ -50,18 +55,17 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
     ) -> pb.ListListingsResponse:
         sort = request.sort or "newest"
         page = self._page_tokens.page(request)
-        found = await self._service.list_page(
+        search = self._service.search(
             principal_or_none(),
             filters_from_wire(request),
             sort=sort,
             after=_after(sort, *page.position) if page.position else None,
             limit=page.limit,
         )
-        listings, token = page.cut(found, partial(position_of, sort))
-        now = datetime.now(UTC)
-        return pb.ListListingsResponse(
-            listings=[to_proto(listing, now) for listing in listings], next_page_token=token
-        )
+        found, token = page.cut(await self._pages.find(search), position_of)
+        response = await self._pages.show(search, found, datetime.now(UTC))
+        response.next_page_token = token
+        return response
 
     async def UpdateListing(self, request: pb.UpdateListingRequest, context: Any) -> pb.Listing:
         columns = from_wire(masked(request.listing, request.update_mask))

@@ -109,7 +109,7 @@ def upgrade() -> None:
     )
     for place, (column, condition) in PLACES.items():
         for order, expression in ORDERS.items():
-            columns = ("standard_status", "listing_type", expression, "id")
+            columns = ("standard_status", "listing_type", expression, "id", "bhk")
             op.create_index(
                 f"listings_{place}{order}",
                 "listings",

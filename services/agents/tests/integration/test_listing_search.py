@@ -13,7 +13,9 @@ import pytest_asyncio
 from sqlalchemy import insert, text
 
 from agents_service.listings.models import listings
-from agents_service.listings.search import ORDERS, Shape, statement_of
+from agents_service.listings.pages import Pages
+from agents_service.listings.repository import ListingRepository
+from agents_service.listings.search import ORDERS, Search, Shape, statement_of
 from chassis.database import Transaction
 from chassis.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from chassis.ids import new_id
@@ -232,16 +234,17 @@ async def test_bad_input_names_its_field(public: Any) -> None:
 async def counted(agents: Running) -> AsyncIterator[list[str]]:
     """The statements that the service sends to Postgres, but for those of its relay and leases."""
     sent: list[str] = []
-    fetch = agents.database._fetch
+    reads = agents.database._reads
+    fetch = reads.fetch
 
     async def noting(sql: str, values: Any) -> Any:
         if "listing" in sql:
             sent.append(sql)
         return await fetch(sql, values)
 
-    agents.database._fetch = noting  # type: ignore[method-assign]
+    reads.fetch = noting  # type: ignore[method-assign]
     yield sent
-    agents.database._fetch = fetch  # type: ignore[method-assign]
+    reads.fetch = fetch  # type: ignore[method-assign]
 
 
 async def test_each_read_is_one_query(
@@ -251,8 +254,6 @@ async def test_each_read_is_one_query(
     crm = ListingServiceStub(agents.caller(tokens.service("crm")))
     reads: list[Callable[[], Any]] = [
         lambda: public.GetListing(pb.GetListingRequest(listing_id=ids[0])),
-        lambda: public.ListListings(pb.ListListingsRequest(page_size=20)),
-        lambda: public.ListListings(pb.ListListingsRequest(q="wakad", sort="price")),
         lambda: public.ListListingHistory(pb.ListListingHistoryRequest(listing_id=ids[0])),
         lambda: crm.BatchGetListingOwners(pb.BatchGetListingOwnersRequest(listing_ids=ids)),
     ]
@@ -260,6 +261,67 @@ async def test_each_read_is_one_query(
         async with counted(agents) as sent:
             await read()
         assert len(sent) == 1
+
+
+async def test_a_page_is_one_query_and_another_for_listings_that_are_new_or_changed(
+    agents: Running, fill: Any, asha: Any, public: Any
+) -> None:
+    ids = await fill(*(row(number, asha.agent_id) for number in range(30)))
+    page, by_words = pb.ListListingsRequest(), pb.ListListingsRequest(q="wakad", sort="-price")
+    for request, queries in ((page, 2), (page, 1), (by_words, 2), (by_words, 1)):
+        async with counted(agents) as sent:
+            await public.ListListings(request)
+        assert len(sent) == queries
+    change = pb.UpdateListingRequest(listing_id=ids[29], listing=pb.Listing(list_price=7))
+    change.update_mask.paths.append("list_price")
+    await asha.listings.UpdateListing(change)
+    for queries in (2, 1):
+        async with counted(agents) as sent:
+            first = (await public.ListListings(page)).listings[0]
+        assert (first.id, first.list_price, first.version) == (ids[29], 7, 2)
+        assert len(sent) == queries
+
+
+@pytest.fixture
+def pages(agents: Running) -> Pages:
+    return Pages(ListingRepository(agents.database))
+
+
+ACTIVE = Search(standard_status=["active"], listing_type=["sale"], filters={}, limit=21)
+
+
+async def test_what_changed_since_it_was_found_is_shown_as_it_is_or_not_at_all(
+    pages: Pages, fill: Any, asha: Any, public: Any
+) -> None:
+    sold, dearer, same = await fill(*(row(number, asha.agent_id) for number in (3, 2, 1)))
+    found = await pages.find(ACTIVE)
+    await pages.show(ACTIVE, found, MONDAY)
+    found = [each._replace(version=0) for each in found]
+    await asha.move(pb.Listing(id=sold), "hold")
+    change = pb.UpdateListingRequest(listing_id=dearer, listing=pb.Listing(list_price=7))
+    change.update_mask.paths.append("list_price")
+    await asha.listings.UpdateListing(change)
+    shown = (await pages.show(ACTIVE, found, MONDAY)).listings
+    assert [(each.id, each.list_price) for each in shown] == [(dearer, 7), (same, 2_000_000)]
+
+
+async def test_what_is_kept_grows_a_day_older_every_day(pages: Pages, fill: Any, asha: Any) -> None:
+    await fill(row(0, asha.agent_id, on_market_date=MONDAY))
+    found = await pages.find(ACTIVE)
+    day = timedelta(days=1)
+    for age in (0 * day, day - timedelta.resolution, day, 1.5 * day, 9 * day):
+        [listing] = (await pages.show(ACTIVE, found, MONDAY + age)).listings
+        assert listing.days_on_market == age.days
+
+
+async def test_no_more_is_kept_than_there_is_room_for(
+    pages: Pages, fill: Any, asha: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents_service.listings.pages.KEPT", 2)
+    ids = await fill(*(row(number, asha.agent_id) for number in range(4)))
+    shown = (await pages.show(ACTIVE, await pages.find(ACTIVE), MONDAY)).listings
+    assert [each.id for each in shown] == ids[::-1]
+    assert len(pages._kept) == 2
 
 
 PLACES = ("", "city", "subdivision_name", "postal_code", "list_agent_id", "project_id")
@@ -296,17 +358,17 @@ async def test_every_shape_has_an_index_for_its_order(
     async with agents.database.transaction() as tx:
         await tx.execute(text("set local enable_seqscan = off"))
         await tx.execute(text("set local plan_cache_mode = force_generic_plan"))
-        for place, sort, continued, conditions in product(
-            PLACES, ORDERS, (False, True), ((), CONDITIONS)
+        for place, one_place, sort, continued, conditions in product(
+            PLACES, (False, True), ORDERS, (False, True), ((), CONDITIONS)
         ):
             filters = (*((place,) if place else ()), *conditions)
-            plan = await explain(tx, Shape(sort, continued, 0, filters, MARKETS, 21))
+            plan = await explain(tx, Shape(sort, continued, 0, filters, one_place, MARKETS, 21))
             scans = [node for node, _ in nodes(plan) if node.get("Relation Name") == "listings"]
             order = sort.removeprefix("-")
             index = "_".join(filter(None, ("listings", place, order)))
             assert {scan["Node Type"] for scan in scans} == {"Index Scan"}
             used = sorted(scan["Index Name"] for scan in scans)
-            assert used == sorted([*([index] * len(MARKETS)), "listings_pkey"])
+            assert used == [index] * len(MARKETS)
             for node, above in nodes(plan):
                 if "Sort" in node["Node Type"]:
                     assert above == "Limit"
@@ -323,7 +385,7 @@ async def test_words_are_found_by_their_trigrams(agents: Running, fill: Any, ash
         await tx.execute(text("set local plan_cache_mode = force_generic_plan"))
         for place, sort, continued in product(PLACES, ORDERS, (False, True)):
             filters = (place,) if place else ()
-            plan = await explain(tx, Shape(sort, continued, 1, filters, MARKETS, 21))
+            plan = await explain(tx, Shape(sort, continued, 1, filters, False, MARKETS, 21))
             kinds = {node["Node Type"] for node, _ in nodes(plan)}
             assert "Seq Scan" not in kinds
 
@@ -334,6 +396,7 @@ async def explain(tx: Transaction, shape: Shape) -> Any:
     given = dict(PARAMETERS)
     if shape.sort == "newest":
         given["after_key"] = MONDAY
+    given["place"] = given[shape.place][0] if shape.place else None
     values = [given[name] for name in compiled.positiontup or ()]
     connection: Any = (await tx.connection.get_raw_connection()).driver_connection
     [answer] = await connection.fetch(f"explain (format json) {compiled}", *values)

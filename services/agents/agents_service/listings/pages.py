@@ -1,0 +1,81 @@
+"""Pages of listings, put together from listings that were serialised before.
+
+The statement of a page names the version of each listing, and a version is never changed: what is kept of it is always
+right, nothing need be told to forget it, and a page that others asked for costs one narrow statement.
+"""
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from agents_service.listings.domain import Listing
+from agents_service.listings.messages import to_proto
+from agents_service.listings.repository import ListingRepository
+from agents_service.listings.search import Found, Search
+from propmubi.agents.v1 import listings_pb2 as pb
+
+# Some 2 kB each.
+KEPT = 10_000
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+class _Kept(NamedTuple):
+    version: int
+    # When it has been on the market for another day.
+    until: datetime
+    # A page with this listing alone: pages that are put behind each other are one page.
+    page: bytes
+
+
+class Pages:
+    """Finds and shows pages of listings."""
+
+    def __init__(self, repository: ListingRepository) -> None:
+        self._repository = repository
+        self._kept: OrderedDict[uuid.UUID, _Kept] = OrderedDict()
+
+    async def find(self, search: Search) -> list[Found]:
+        return await self._repository.list_page(search)
+
+    async def show(
+        self, search: Search, found: Sequence[Found], now: datetime
+    ) -> pb.ListListingsResponse:
+        """What `search` found, as it is shown at `now`.
+
+        A listing that changed since it was found is shown as it is now, or left out if it is no longer in a status that
+        was asked for: who asks may not be allowed to see the others.
+        """
+        known = {each.id: page for each in found if (page := self._recall(each, now))}
+        missing = [each.id for each in found if each.id not in known]
+        if missing:
+            listings = await self._repository.those_in(search.standard_status, missing)
+            known |= self._keep(listings, now)
+        shown = [known[each.id] for each in found if each.id in known]
+        return pb.ListListingsResponse.FromString(b"".join(shown))
+
+    def _recall(self, found: Found, now: datetime) -> bytes | None:
+        kept = self._kept.get(found.id)
+        if kept is None or kept.version != found.version or kept.until <= now:
+            return None
+        self._kept.move_to_end(found.id)
+        return kept.page
+
+    def _keep(self, listings: Iterable[Listing], now: datetime) -> dict[uuid.UUID, bytes]:
+        pages = {}
+        for listing in listings:
+            shown = to_proto(listing, now)
+            page = pb.ListListingsResponse(listings=[shown]).SerializeToString()
+            self._kept[listing.id] = _Kept(listing.version, _until(listing, shown), page)
+            self._kept.move_to_end(listing.id)
+            pages[listing.id] = page
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return pages
+
+
+def _until(listing: Listing, shown: pb.Listing) -> datetime:
+    if listing.on_market_date is None or listing.off_market_date is not None:
+        return _FOREVER
+    return listing.on_market_date + timedelta(days=shown.days_on_market + 1)

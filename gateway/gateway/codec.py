@@ -6,15 +6,18 @@ read attributes into dicts and leave the rest to orjson. Their source is in `lin
 Implicit scalars, lists and maps are always there; `optional`, oneof and message fields only when set; an enum
 value that this process does not know (its service is newer) is left out and counted. 64-bit integers are numbers,
 times RFC 3339 in UTC with as many microseconds as there are, map keys sorted so that equal replies are equal bytes.
+
+Items of lists that are resources are written once for as long as they are asked for: see `written`.
 """
 
 import linecache
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
 import orjson
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from prometheus_client import Counter
@@ -38,13 +41,17 @@ UNKNOWN_ENUM_VALUES: Final = Counter(
     ["enum"],
 )
 
+OPTIONS: Final = orjson.OPT_UTC_Z
+# Some 3 kB each.
+WRITTEN: Final = 10_000
+
 
 def encoder(message: Descriptor) -> Encode:
     """The function that writes messages of this type as JSON."""
-    compiled, dumps, options = to_dict(message), orjson.dumps, orjson.OPT_UTC_Z
+    compiled, dumps = to_dict(message), orjson.dumps
 
     def encode(reply: Message) -> bytes:
-        return dumps(compiled(reply), None, options)
+        return dumps(compiled(reply), None, OPTIONS)
 
     return encode
 
@@ -63,6 +70,22 @@ class EnumNames(dict[int, str | None]):
 def moment(seconds: int, nanos: int) -> datetime:
     """Exact to the microsecond until the year 2242, when a double's steps grow past half of one."""
     return datetime.fromtimestamp(seconds + nanos // 1000 / 1e6, UTC)
+
+
+@lru_cache(maxsize=WRITTEN)
+def written(message: Descriptor, serialized: bytes) -> orjson.Fragment:
+    """The JSON of a message of this type, kept under its own bytes, of which it is a function: never out of date.
+
+    To serialise a listing takes a tenth of the time that writing it does. An enum value that is not known is counted
+    when it is written, not each time that is shown.
+    """
+    item = message_factory.GetMessageClass(message).FromString(serialized)
+    return orjson.Fragment(encoder(message)(item))
+
+
+def is_resource(message: Descriptor) -> bool:
+    """Whether messages of this type are shown again and again as they are, until their version is another."""
+    return {"id", "version"} <= set(message.fields_by_name)
 
 
 @cache
@@ -107,6 +130,9 @@ def repeated(field: FieldDescriptor, scope: dict[str, Any]) -> str:
         one, kept = "v", f" if (v := {names(value, scope)}[x])"
     elif value.type in SCALARS:
         return f"dict(sorted({get}.items()))" if is_map(field) else f"{get}[:]"
+    elif not is_map(field) and is_nested(field) and is_resource(message := message_of(field)):
+        scope |= {"written": written, f"type_{message.name}": message}
+        return f"[written(type_{message.name}, x.SerializeToString()) for x in {get}]"
     else:
         kept = ""
         one = f"{function(value, scope)}(x)" if is_nested(field) else "moment(x.seconds, x.nanos)"

@@ -35,11 +35,11 @@ from chassis.rules import (
     value_field,
 )
 from gateway.binding import Binder
-from gateway.codec import UNKNOWN_ENUM_VALUES, encoder, to_dict
+from gateway.codec import UNKNOWN_ENUM_VALUES, encoder, to_dict, written
 from gateway.contract import load_contract
 from gateway.operation import Operation, body_fields, query_fields
 from gateway.schemas import Shape, members
-from propmubi.agents.v1.listings_pb2 import Facing, Listing
+from propmubi.agents.v1.listings_pb2 import Facing, Listing, ListListingsResponse
 from propmubi.options.v1.options_pb2 import Format
 
 OPERATIONS = load_contract().operations
@@ -363,6 +363,20 @@ def test_an_enum_value_that_is_not_known_is_left_out_and_counted() -> None:
         encoder(Listing.DESCRIPTOR)(Listing(facing=cast("Facing.ValueType", 99)))
     )
     assert counter._value.get() == before + 1
+
+
+def test_an_item_that_was_written_before_is_written_as_if_it_were_not() -> None:
+    encode, alone = encoder(ListListingsResponse.DESCRIPTOR), encoder(Listing.DESCRIPTOR)
+    listings = [Listing(id=str(number), version=number, amenities=["gym"]) for number in range(3)]
+    listings.append(Listing(id="2", version=2, amenities=["gym"], floor=0))
+    expected = [orjson.loads(alone(listing)) for listing in listings]
+    written.cache_clear()
+    for _ in range(2):
+        assert orjson.loads(encode(ListListingsResponse(listings=listings))) == {
+            "listings": expected,
+            "next_page_token": "",
+        }
+    assert (written.cache_info().hits, written.cache_info().misses) == (4, 4)
 
 
 def test_numbers_beyond_a_double_stay_exact() -> None:

@@ -80,9 +80,9 @@ class Town(Journey):
         """What somebody new asks about the journey's listing."""
         return {"listing_id": self.listing_id, "full_name": "Farhan Ali", "phone": new_phone()}
 
-    def client(self) -> httpx.AsyncClient:
-        """A client for many requests at once."""
-        limits = httpx.Limits(max_connections=AT_ONCE)
+    def client(self, at_once: int = AT_ONCE) -> httpx.AsyncClient:
+        """A client for many requests, of which so many are under way at once."""
+        limits = httpx.Limits(max_connections=at_once)
         return httpx.AsyncClient(base_url=self.platform.url, timeout=REQUEST_SECONDS, limits=limits)
 
     async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:

@@ -1,6 +1,7 @@
 """What the chaos tests break the platform with, and how they know that nothing was lost or done twice."""
 
 import asyncio
+import itertools
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -63,6 +64,17 @@ def kill(process: psutil.Process) -> None:
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < give_up, f"{process} survives kill -9"
         time.sleep(0.005)
+
+
+def after_answers(http: httpx.AsyncClient, count: int, strike: Callable[[], None]) -> None:
+    """Have `strike` happen the moment that `http` has its `count`th answer, before it sends anything more."""
+    answers = itertools.count(1)
+
+    async def heard(_answer: httpx.Response) -> None:
+        if next(answers) == count:
+            strike()
+
+    http.event_hooks["response"] = [heard]
 
 
 @contextmanager

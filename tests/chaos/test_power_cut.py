@@ -7,9 +7,10 @@ import httpx
 
 from devstack.testing_platform import RunningPlatform
 from devstack.testing_town import Town, founded
-from tests.chaos.conftest import Client, check_events, eventually, kill, processes_of
+from tests.chaos.conftest import Client, after_answers, check_events, kill, processes_of
 
 SALES = 8
+AT_ONCE = 4
 # How many requests are answered before the end.
 ANSWERED = 12
 
@@ -43,16 +44,10 @@ async def test_what_was_acknowledged_is_there_after_a_power_cut(town: Town) -> N
             return  # The gateway is dead.
 
     held: dict[str, str] = {}
-    async with town.client() as http:
+    async with town.client(AT_ONCE) as http:
         client = Client(http, town)
-        work = [asyncio.create_task(sell(client, unit)) for unit in town.free_units(SALES)]
-
-        async def under_way() -> bool:
-            return len(client.answers) >= ANSWERED
-
-        await eventually(under_way, "the load")
-        cut_power(town.platform)
-        await asyncio.gather(*work)
+        after_answers(http, ANSWERED, lambda: cut_power(town.platform))
+        await asyncio.gather(*(sell(client, unit) for unit in town.free_units(SALES)))
     assert 0 < len(made) < 2 * SALES, "the power was not cut in the midst of it"
 
     town.platform.start()

@@ -1,10 +1,12 @@
 """One service is killed under load, or away: clients are told to try again, and nothing is lost or done twice."""
 
 import asyncio
+from collections.abc import Callable
 
 from devstack.testing_town import Town
 from tests.chaos.conftest import (
     Client,
+    after_answers,
     all_ready,
     away,
     check_envelope,
@@ -16,23 +18,20 @@ from tests.chaos.conftest import (
 
 ENQUIRIES = 40
 HOLDS = 6
+AT_ONCE = 4
 # How many are answered before the service dies.
 ANSWERED = 10
 
 
-async def killed_after(client: Client, answers: int, word: str) -> None:
-    async def under_way() -> bool:
-        return len(client.answers) >= answers
-
-    await eventually(under_way, "the load")
-    kill(process_of(client.town.platform, word))
+def kill_service(town: Town, word: str) -> Callable[[], None]:
+    return lambda: kill(process_of(town.platform, word))
 
 
 async def test_each_enquiry_makes_one_lead_though_crm_dies(town: Town) -> None:
-    async with town.client() as http:
+    async with town.client(AT_ONCE) as http:
         client = Client(http, town)
-        work = [client.enquire() for _ in range(ENQUIRIES)]
-        _, *leads = await asyncio.gather(killed_after(client, ANSWERED, "crm_service"), *work)
+        after_answers(http, ANSWERED, kill_service(town, "crm_service"))
+        leads = await asyncio.gather(*(client.enquire() for _ in range(ENQUIRIES)))
         assert client.refusals, "crm did not die in the midst of it"
         assert len(set(leads)) == ENQUIRIES
         stored = await town.rows("""
@@ -55,12 +54,13 @@ async def test_each_enquiry_makes_one_lead_though_crm_dies(town: Town) -> None:
 
 async def test_each_hold_is_made_once_though_projects_dies(town: Town) -> None:
     units = town.free_units(HOLDS)
-    async with town.client() as http:
+    async with town.client(AT_ONCE) as http:
         client = Client(http, town)
         leads = await asyncio.gather(*(client.enquire() for _ in units))
-        client.answers.clear()
-        work = [client.hold(unit, lead) for unit, lead in zip(units, leads, strict=True)]
-        _, *claims = await asyncio.gather(killed_after(client, 1, "projects_service"), *work)
+        after_answers(http, 1, kill_service(town, "projects_service"))
+        claims = await asyncio.gather(
+            *(client.hold(unit, lead) for unit, lead in zip(units, leads, strict=True))
+        )
         assert client.refusals, "projects did not die in the midst of it"
         for unit, claim in zip(units, claims, strict=True):
             read = await http.get(f"/v1/units/{unit}")

@@ -38,13 +38,16 @@ BACKOFF_SECONDS = 1.0
 
 log = structlog.get_logger()
 
-# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied.
+# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. Nothing is
+# added to a stream that was lost, alone or with all of Redis, before it is filled again.
 _PUBLISH = """
-if redis.call('exists', KEYS[1]) == 0 then
+local marker = redis.call('get', KEYS[1])
+if not marker or marker == 'filled' and redis.call('exists', KEYS[2]) == 0 then
     return 0
 end
 for place = 2, #ARGV do
     redis.call('xadd', KEYS[2], 'maxlen', '~', ARGV[1], '*', 'event', ARGV[place])
+    redis.call('set', KEYS[1], 'filled')
 end
 return 1
 """
@@ -142,7 +145,7 @@ class Relay:
     async def _publish_again(self) -> None:
         async with self._database.transaction() as tx:
             again = await tx.execute(_PUBLISH_AGAIN)
-        await self._redis.set(self._marker, 1)
+        await self._redis.set(self._marker, "empty")
         log.info("stream filled from the outbox", stream=self._stream, events=again.rowcount)
 
     async def sweep(self) -> None:

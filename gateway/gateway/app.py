@@ -8,11 +8,15 @@ import grpc
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from starlette.exceptions import HTTPException
 
 from chassis.grpc_client import UnaryCall
+from gateway.batch import BatchedRpc, Rpc
 from gateway.binding import Binder
 from gateway.codec import encoder
+from gateway.contract import rpc_path
 from gateway.errors import EdgeError
 from gateway.exchange import App, Receive, Scope, Send
 from gateway.middleware import Edge, EdgeRules
@@ -57,13 +61,21 @@ def create_app(
     return Edge(ContractRoutes(handlers, Pages(openapi, peers.readiness)), rules)
 
 
-def _rpc(operation: Operation, channel: grpc.aio.Channel) -> UnaryCall:
+def _rpc(operation: Operation, channel: grpc.aio.Channel) -> Rpc:
+    single = _call(operation.method, channel)
+    if operation.batch is None:
+        return single
+    return BatchedRpc(operation, operation.batch, single, _call(operation.batch, channel))
+
+
+def _call(method: MethodDescriptor, channel: grpc.aio.Channel) -> UnaryCall:
+    path = rpc_path(method)
     multicallable = channel.unary_unary(
-        operation.rpc,
-        request_serializer=operation.input.SerializeToString,
-        response_deserializer=operation.output.FromString,
+        path,
+        request_serializer=GetMessageClass(method.input_type).SerializeToString,
+        response_deserializer=GetMessageClass(method.output_type).FromString,
     )
-    return UnaryCall(operation.rpc, multicallable, None)
+    return UnaryCall(path, multicallable, None)
 
 
 class Pages:

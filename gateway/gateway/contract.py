@@ -131,6 +131,7 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
         ),
         success_status=STATUSES[success] if success else 204 if reply.full_name == EMPTY else 200,
         location=options.Extensions[options_pb2.location],
+        batch=batch_of(method, options.Extensions[options_pb2.batch]),
         read_only=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         operation_id=method.name[0].lower() + method.name[1:],
         tag=method.containing_service.name.removesuffix("Service"),
@@ -140,6 +141,26 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
     refuse_rule(operation, rule)
     refuse_fields(operation)
     return operation
+
+
+def batch_of(method: MethodDescriptor, name: str) -> MethodDescriptor | None:
+    """The RPC `name` of the same service, which answers many calls of `method` at once; None without a name."""
+    if not name:
+        return None
+    batch = method.containing_service.methods_by_name.get(name)
+    if batch is None:
+        raise ContractError(f"{method.full_name}: its service has no RPC {name} to batch it")
+    asked, answered = list(batch.input_type.fields), list(batch.output_type.fields)
+    lists = [field for field in (*asked, *answered) if field.is_repeated]
+    if not (
+        len(method.input_type.fields) == len(asked) == len(answered) == 1
+        and len(lists) == 2
+        and answered[0].message_type is method.output_type
+    ):
+        raise ContractError(
+            f"{method.full_name}: its batch {name} takes a list of its one field and gives one of its reply"
+        )
+    return batch
 
 
 def location(operation: Operation, operations: Iterable[Operation]) -> str:

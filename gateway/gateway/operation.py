@@ -37,6 +37,7 @@ class Operation:
     rate_limit: RateLimit.ValueType
     cache: CachePolicy | None
     success_status: int
+    batch: MethodDescriptor | None  # The RPC that answers many of these at once.
     location: str  # Of what a 201 created: a path with the reply's fields in braces.
     read_only: bool  # Declared NO_SIDE_EFFECTS.
     operation_id: str

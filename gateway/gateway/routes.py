@@ -6,7 +6,7 @@ A handler does, in this order: limit by address, who calls, may she, limit by ca
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 from zlib import crc32
 
 import grpc
@@ -17,6 +17,7 @@ from chassis.context import IdempotencyKey
 from chassis.errors import Violation
 from chassis.grpc_client import Trailers
 from gateway.auth import Verifier, authenticate, authorize
+from gateway.batch import Rpc
 from gateway.errors import EdgeError, Headers, from_rpc
 from gateway.exchange import JSON, NO_STORE, VARY, App, Exchange, Receive, Scope, Send
 from gateway.operation import Operation
@@ -31,14 +32,6 @@ EXISTING = ("propmubi-existing", "true")
 REPLAYED = ("idempotency-replayed", "true")
 
 _is_idempotency_key = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
-
-
-class Rpc(Protocol):
-    """A call to a service; `chassis.grpc_client.UnaryCall` is one."""
-
-    async def with_trailers(
-        self, request: Message, *, limit: float | None = None
-    ) -> tuple[Any, Trailers]: ...
 
 
 class Bind(Protocol):

@@ -25,7 +25,7 @@ from gateway.__main__ import open_app
 from gateway.readiness import Readiness
 from gateway.server import listen, serve, server
 from gateway.settings import GatewaySettings
-from propmubi.agents.v1 import agents_pb2, agents_pb2_grpc
+from propmubi.agents.v1 import agents_pb2, agents_pb2_grpc, listings_pb2, listings_pb2_grpc
 from propmubi.auth.v1 import auth_pb2, auth_pb2_grpc
 
 Reply = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
@@ -33,6 +33,7 @@ Reply = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
 
 class Peer(
     agents_pb2_grpc.AgentServiceServicer,
+    listings_pb2_grpc.ListingServiceServicer,
     auth_pb2_grpc.AuthServiceServicer,
     auth_pb2_grpc.UserServiceServicer,
 ):
@@ -100,7 +101,18 @@ async def me(_request: Any, _context: Any) -> Any:
     return auth_pb2.User(id="me", version=1)
 
 
+async def public_listings(request: Any, _context: Any) -> Any:
+    listings = [listings_pb2.Listing(id=each, version=3) for each in request.listing_ids]
+    return listings_pb2.BatchGetListingsResponse(listings=listings)
+
+
+async def own_listing(request: Any, _context: Any) -> Any:
+    return listings_pb2.Listing(id=request.listing_id, version=1)
+
+
 DEFAULTS: dict[str, Reply] = {
+    "GetListing": own_listing,
+    "BatchGetListings": public_listings,
     "GetAgent": some_agent,
     "ListAgents": page,
     "CreateAgent": created,
@@ -126,6 +138,7 @@ async def serving(peer: Peer) -> AsyncIterator[None]:
         interceptors=[Interceptor(verifier)], options=[("grpc.so_reuseport", 0)]
     )
     agents_pb2_grpc.add_AgentServiceServicer_to_server(peer, grpc_server)
+    listings_pb2_grpc.add_ListingServiceServicer_to_server(peer, grpc_server)
     auth_pb2_grpc.add_AuthServiceServicer_to_server(peer, grpc_server)
     auth_pb2_grpc.add_UserServiceServicer_to_server(peer, grpc_server)
     health_pb2_grpc.add_HealthServicer_to_server(peer.health, grpc_server)

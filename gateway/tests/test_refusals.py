@@ -227,6 +227,16 @@ def test_an_rpc_without_http_rule_is_internal(compiled: Callable[..., FileDescri
             "nothing tells where",
         ),
         (
+            rpc(READ, OPEN, LIMIT, GET, "option (propmubi.options.v1.batch) = 'BatchDo';"),
+            [ASK],
+            "no RPC BatchDo",
+        ),
+        (
+            rpc(READ, OPEN, LIMIT, GET, "option (propmubi.options.v1.batch) = 'Do';"),
+            [ASK],
+            "takes a list",
+        ),
+        (
             rpc(OPEN, LIMIT, POST) + rpc(OPEN, LIMIT, POST, name="DoAgain"),
             [ASK],
             "share one route",

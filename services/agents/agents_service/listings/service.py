@@ -81,6 +81,10 @@ class ListingService:
             raise not_found()
         return listing
 
+    async def public(self, listing_ids: Sequence[uuid.UUID]) -> list[Listing]:
+        """Those of the listings that everybody may see, in no particular order."""
+        return await self._listings.those_in([*PUBLIC], listing_ids)
+
     async def owners(self, listing_ids: Sequence[uuid.UUID]) -> list[Owner]:
         """Who is to get enquiries about those of the listings that exist, in no particular order."""
         return await self._listings.owners(listing_ids)

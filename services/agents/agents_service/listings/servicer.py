@@ -50,6 +50,13 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
         listing = await self._service.get(principal_or_none(), uuid.UUID(request.listing_id))
         return to_proto(listing, datetime.now(UTC))
 
+    async def BatchGetListings(
+        self, request: pb.BatchGetListingsRequest, context: Any
+    ) -> pb.BatchGetListingsResponse:
+        listings = await self._service.public([*map(uuid.UUID, request.listing_ids)])
+        now = datetime.now(UTC)
+        return pb.BatchGetListingsResponse(listings=[to_proto(each, now) for each in listings])
+
     async def ListListings(
         self, request: pb.ListListingsRequest, context: Any
     ) -> pb.ListListingsResponse:

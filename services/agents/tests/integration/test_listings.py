@@ -444,3 +444,13 @@ async def test_a_buyer_drafts_nothing(agents: Running, tokens: Tokens) -> None:
     buyer = ListingServiceStub(agents.caller(tokens.person()))
     with pytest.raises(PermissionDenied):
         await buyer.CreateListing(pb.CreateListingRequest())
+
+
+async def test_a_batch_holds_what_everybody_may_see_whoever_asks(asha: Any, public: Any) -> None:
+    draft = await asha.draft()
+    active = await asha.move(await asha.draft(), "active")
+    request = pb.BatchGetListingsRequest(listing_ids=[active.id, draft.id, str(new_id())])
+    for caller in (public, asha.listings):
+        assert list((await caller.BatchGetListings(request)).listings) == [
+            await get(public, active)
+        ]

@@ -706,6 +706,54 @@ class GetListingRequest(_message.Message):
 Global___GetListingRequest: _TypeAlias = GetListingRequest  # noqa: Y015
 
 @_typing.final
+class BatchGetListingsRequest(_message.Message):
+    """Asks for some listings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTING_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def listing_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which listings."""
+
+    def __init__(
+        self,
+        *,
+        listing_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing_ids", b"listing_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetListingsRequest: _TypeAlias = BatchGetListingsRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetListingsResponse(_message.Message):
+    """Some listings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Listing]:
+        """Those that everybody may see."""
+
+    def __init__(
+        self,
+        *,
+        listings: _abc.Iterable[Global___Listing] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listings", b"listings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetListingsResponse: _TypeAlias = BatchGetListingsResponse  # noqa: Y015
+
+@_typing.final
 class ListListingsRequest(_message.Message):
     """What to search for. A repeated parameter means any of its values, `amenities` all of them."""
 

@@ -46,6 +46,11 @@ class ListingServiceStub:
                 request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.GetListingRequest.SerializeToString,
                 response_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.Listing.FromString,
                 _registered_method=True)
+        self.BatchGetListings = channel.unary_unary(
+                '/propmubi.agents.v1.ListingService/BatchGetListings',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingsRequest.SerializeToString,
+                response_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingsResponse.FromString,
+                _registered_method=True)
         self.ListListings = channel.unary_unary(
                 '/propmubi.agents.v1.ListingService/ListListings',
                 request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListListingsRequest.SerializeToString,
@@ -96,6 +101,13 @@ class ListingServiceServicer:
 
         Coming soon, active, under contract and pending listings are public; others are seen by their
         agent and her office alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetListings(self, request, context):
+        """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +174,11 @@ def add_ListingServiceServicer_to_server(servicer, server):
                     servicer.GetListing,
                     request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.GetListingRequest.FromString,
                     response_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.Listing.SerializeToString,
+            ),
+            'BatchGetListings': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetListings,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingsRequest.FromString,
+                    response_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingsResponse.SerializeToString,
             ),
             'ListListings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListListings,
@@ -249,6 +266,33 @@ class ListingService:
             '/propmubi.agents.v1.ListingService/GetListing',
             propmubi_dot_agents_dot_v1_dot_listings__pb2.GetListingRequest.SerializeToString,
             propmubi_dot_agents_dot_v1_dot_listings__pb2.Listing.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetListings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.agents.v1.ListingService/BatchGetListings',
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingsRequest.SerializeToString,
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.BatchGetListingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class ListingServiceStub:
     Coming soon, active, under contract and pending listings are public; others are seen by their
     agent and her office alone.
     """
+    BatchGetListings: _grpc.UnaryUnaryMultiCallable[_listings_pb2.BatchGetListingsRequest, _listings_pb2.BatchGetListingsResponse]
+    """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP."""
     ListListings: _grpc.UnaryUnaryMultiCallable[_listings_pb2.ListListingsRequest, _listings_pb2.ListListingsResponse]
     """Search listings.
 
@@ -83,6 +85,8 @@ class ListingServiceAsyncStub(ListingServiceStub):
     Coming soon, active, under contract and pending listings are public; others are seen by their
     agent and her office alone.
     """
+    BatchGetListings: _aio.UnaryUnaryMultiCallable[_listings_pb2.BatchGetListingsRequest, _listings_pb2.BatchGetListingsResponse]  # type: ignore[assignment]
+    """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP."""
     ListListings: _aio.UnaryUnaryMultiCallable[_listings_pb2.ListListingsRequest, _listings_pb2.ListListingsResponse]  # type: ignore[assignment]
     """Search listings.
 
@@ -130,6 +134,14 @@ class ListingServiceServicer(metaclass=_abc_1.ABCMeta):
         Coming soon, active, under contract and pending listings are public; others are seen by their
         agent and her office alone.
         """
+
+    @_abc_1.abstractmethod
+    def BatchGetListings(
+        self,
+        request: _listings_pb2.BatchGetListingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_listings_pb2.BatchGetListingsResponse, _abc.Awaitable[_listings_pb2.BatchGetListingsResponse]]:
+        """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP."""
 
     @_abc_1.abstractmethod
     def ListListings(

@@ -308,6 +308,7 @@ RATE_LIMIT_FIELD_NUMBER: _builtins.int
 CACHE_FIELD_NUMBER: _builtins.int
 SUCCESS_FIELD_NUMBER: _builtins.int
 LOCATION_FIELD_NUMBER: _builtins.int
+BATCH_FIELD_NUMBER: _builtins.int
 RULES_FIELD_NUMBER: _builtins.int
 SENSITIVE_FIELD_NUMBER: _builtins.int
 EXAMPLE_FIELD_NUMBER: _builtins.int
@@ -323,6 +324,10 @@ success: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions
 location: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """Where what was created is found, as a path with the reply's fields in braces. Needed only where neither a GET
 answers with the same message nor a GET lists what this path creates.
+"""
+batch: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
+"""The RPC of the same service that answers many of these at once (AIP-231), for what everybody may see. The gateway
+asks it for all that wait together; what it leaves out is asked for by itself, in the name of the caller.
 """
 rules: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rules]
 """What the value must satisfy, at the gateway and for gRPC callers alike."""

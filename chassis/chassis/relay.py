@@ -30,6 +30,8 @@ from propmubi.common.v1.event_pb2 import Event
 BATCH = 500
 # How long an event of another replica may wait to be seen; our own wake the relay at once.
 POLL_SECONDS = 0.25
+# After a batch, so that under load a batch is many events: each costs a look, a script, and a commit to mark it.
+PACE_SECONDS = 0.04
 STREAM_LENGTH = 200_000
 KEPT = timedelta(days=7)
 SWEEP_SECONDS = 600.0
@@ -106,7 +108,10 @@ class Relay:
                 await self.sweep()
                 sweep_at = now + SWEEP_SECONDS
             committed.clear()
-            if await self.publish_batch() < BATCH:
+            published = await self.publish_batch()
+            if 0 < published < BATCH:
+                await asyncio.sleep(PACE_SECONDS)
+            elif published == 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await committed.wait()

@@ -39,7 +39,9 @@ class Agents:
     def __init__(self, channel: grpc.aio.Channel, own_token: TokenSource) -> None:
         self._listings = ListingServiceStub(outgoing(channel, token=own_token))
         self._agents = AgentServiceStub(outgoing(channel, token=own_token))
-        self._owners = Coalescer("owners of listings", self._batch_get, seconds=SECONDS)
+        self._owners = Coalescer(
+            "owners of listings", self._batch_get, seconds=SECONDS, in_flight=1
+        )
         self._remembered: dict[uuid.UUID, tuple[float, ListingOwner]] = {}
 
     async def owner_of(self, listing_id: uuid.UUID) -> ListingOwner:

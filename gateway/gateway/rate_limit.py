@@ -24,7 +24,8 @@ from redis.exceptions import NoScriptError, RedisError
 from chassis.quota import Quota
 from gateway.errors import EdgeError, Headers, retry_after
 
-TIMEOUT_SECONDS = 0.2
+# Long enough that a busy moment of ours is not taken for Redis's end, which would close the guarded routes.
+TIMEOUT_SECONDS = 1.0
 CONNECT_SECONDS = 2.0
 RECOVERY_SECONDS = 1.0
 LARGEST_BATCH = 128

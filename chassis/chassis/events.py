@@ -227,6 +227,7 @@ class Consumer:
                 # Not the event's fault: whoever holds the lease meets it again, before those behind it.
                 raise
             except Exception as error:
+                # Whatever a handler raises makes the event a poison one: tried again, then set aside with its error.
                 log.warning("event failed", event_id=event.id, attempt=attempt, exc_info=error)
                 if attempt < ATTEMPTS:
                     await asyncio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
@@ -303,6 +304,7 @@ class Consumer:
             except (LeaseLost, Unavailable):
                 raise
             except Exception as error:
+                # The same: it stays aside, with its new error, and those behind it wait on.
                 log.warning("redriven event failed", event_id=event.id, exc_info=error)
                 stuck.add(letter["aggregate_id"])
                 async with self._database.transaction() as tx:

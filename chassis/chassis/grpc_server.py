@@ -146,6 +146,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:
+                    # The last line of defence: logged whole, told as nothing.
                     code, message, status = self._fault(error)
                     failure = type(error).__name__
                     await self._abort(context, call, code, message, status)

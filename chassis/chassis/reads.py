@@ -41,6 +41,7 @@ class Reads:
             try:
                 rows = await connection.fetch(sql, *values)
             except Exception as error:
+                # Whatever it was, the connection is given back, and what is no fault of ours gets its meaning.
                 self._give_back(connection)
                 answer = away() if connection.is_closed() else meaning_of(error)
                 if answer is None:

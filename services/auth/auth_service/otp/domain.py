@@ -11,7 +11,20 @@ from chassis.errors import Unauthenticated
 
 LIFETIME = timedelta(seconds=300)
 MAX_ATTEMPTS = 5
-SIGN_IN = "sign_in"
+
+
+class Purpose(StrEnum):
+    """What a code proves a phone for. A code for one purpose, or for one person, is worth nothing for another."""
+
+    SIGN_IN = "sign_in"
+    # That the phone of an account is still in its owner's hand, before a change that a stolen token must not make.
+    CONFIRM = "confirm"
+    # That the number an account is to have is its owner's.
+    NEW_PHONE = "new_phone"
+
+    def of(self, user_id: uuid.UUID) -> str:
+        """The purpose for one person: her challenges neither replace nor answer anybody else's."""
+        return f"{self}:{user_id}"
 
 
 class ChallengeStatus(StrEnum):
@@ -42,10 +55,15 @@ def hashed(pepper: bytes, challenge_id: uuid.UUID, code: str) -> bytes:
     return hmac.digest(pepper, challenge_id.bytes + code.encode(), "sha256")
 
 
-def message(code: str) -> str:
-    """The text message that carries `code`."""
+def message(code: str, purpose: str) -> str:
+    """The text message that carries `code`. It says what for: who is asked for it by a stranger should know."""
     minutes = LIFETIME // timedelta(minutes=1)
-    return f"{code} is your PropMubi code, good for {minutes} minutes. Never tell it to anybody."
+    what = (
+        "is your PropMubi code"
+        if purpose == Purpose.SIGN_IN
+        else "confirms a change to your PropMubi account"
+    )
+    return f"{code} {what}, good for {minutes} minutes. Never tell it to anybody."
 
 
 def refused() -> Unauthenticated:

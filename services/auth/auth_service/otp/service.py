@@ -3,7 +3,7 @@
 import uuid
 
 from auth_service.allowances import Allowance
-from auth_service.otp.domain import LIFETIME, SIGN_IN, hashed, message, new_code, refused
+from auth_service.otp.domain import LIFETIME, Purpose, hashed, message, new_code, refused
 from auth_service.otp.repository import OtpRepository
 from auth_service.sessions.domain import SignedIn
 from auth_service.sessions.service import SessionService
@@ -45,7 +45,9 @@ class OtpService:
             raise InvalidArgument(Violation("phone", "is in a country that we don't send codes to"))
         return number
 
-    async def request(self, tx: Transaction, phone: str) -> tuple[uuid.UUID, str]:
+    async def request(
+        self, tx: Transaction, phone: str, purpose: str = Purpose.SIGN_IN
+    ) -> tuple[uuid.UUID, str]:
         """A new challenge for `phone`, in place of any before it, and the text message to send.
 
         Nobody is looked up, so that a known and an unknown phone can't be told apart.
@@ -53,15 +55,30 @@ class OtpService:
         await self._sends.take(tx, phone)
         challenge_id, code = new_id(), new_code()
         await self._challenges.replace(
-            tx, challenge_id, phone, SIGN_IN, hashed(self._pepper, challenge_id, code)
+            tx, challenge_id, phone, purpose, hashed(self._pepper, challenge_id, code)
         )
-        return challenge_id, message(code)
+        return challenge_id, message(code, purpose)
 
     async def verify(
         self, tx: Transaction, challenge_id: uuid.UUID, code: str
     ) -> SignedIn | DomainError:
         """A session for whoever holds the phone. A refusal is returned, not raised, so that the try stays counted."""
-        phone = await self._challenges.phone_of(tx, challenge_id, SIGN_IN)
+        phone = await self.prove(tx, challenge_id, code, Purpose.SIGN_IN)
+        if isinstance(phone, DomainError):
+            return phone
+        try:
+            user = await self._users.sign_in(tx, phone)
+        except PermissionDenied as error:
+            return error
+        return await self._sessions.start(tx, user)
+
+    async def prove(
+        self, tx: Transaction, challenge_id: uuid.UUID, code: str, purpose: str
+    ) -> str | DomainError:
+        """The phone that its holder proved to hold, by the code sent to it for `purpose`; else the refusal, returned
+        and not raised, so that the try stays counted.
+        """
+        phone = await self._challenges.phone_of(tx, challenge_id, purpose)
         if phone is None:
             return refused()
         counted = await self._failures.take(tx, phone)
@@ -69,8 +86,4 @@ class OtpService:
         if not await self._challenges.try_code(tx, challenge_id, given):
             return refused()
         await self._failures.give_back(tx, phone, counted)
-        try:
-            user = await self._users.sign_in(tx, phone)
-        except PermissionDenied as error:
-            return error
-        return await self._sessions.start(tx, user)
+        return phone

@@ -160,6 +160,22 @@ class SessionRepository:
         )
         return revoked.first() is not None
 
+    async def revoke_all(
+        self, tx: Transaction, user_id: uuid.UUID, reason: str, kept: uuid.UUID | None
+    ) -> list[uuid.UUID]:
+        """End the sessions of `user_id` but `kept`; those that were live until now."""
+        ending = update(sessions).where(
+            sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None)
+        )
+        if kept is not None:
+            ending = ending.where(sessions.c.id != kept)
+        revoked = await tx.execute(
+            ending.values(revoked_at=func.clock_timestamp(), revoked_reason=reason).returning(
+                sessions.c.id
+            )
+        )
+        return list(revoked.scalars())
+
     async def sweep(self, tx: Transaction) -> None:
         """Forget tokens that are past their time, and sessions that were over long ago."""
         await tx.execute(delete(refresh_tokens).where(refresh_tokens.c.expires_at < func.now()))

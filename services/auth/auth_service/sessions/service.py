@@ -83,11 +83,32 @@ class SessionService:
         session_id = uuid.UUID(caller.session_id)
         await self._end(tx, session_id, caller.user_id, caller.subject, "logout")
 
+    async def end_all(
+        self,
+        tx: Transaction,
+        user_id: uuid.UUID,
+        actor: str,
+        reason: str,
+        *,
+        kept: uuid.UUID | None = None,
+    ) -> None:
+        """End the sessions of `user_id`, all but `kept`.
+
+        A refresh locks its session and then its user: where the user is to be locked too, do this first.
+        """
+        for session_id in await self._sessions.revoke_all(tx, user_id, reason, kept):
+            await self._tell(tx, session_id, user_id, actor, reason)
+
     async def _end(
         self, tx: Transaction, session_id: uuid.UUID, user_id: uuid.UUID, actor: str, reason: str
     ) -> None:
-        if not await self._sessions.revoke(tx, session_id, reason):
-            return
+        if await self._sessions.revoke(tx, session_id, reason):
+            await self._tell(tx, session_id, user_id, actor, reason)
+
+    async def _tell(
+        self, tx: Transaction, session_id: uuid.UUID, user_id: uuid.UUID, actor: str, reason: str
+    ) -> None:
+        """Write down that a session ended, and have its access tokens refused everywhere."""
         await audit.record(
             tx,
             "session.revoked",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from auth_service.otp.domain import TRANSITIONS, ChallengeStatus, hashed, message, new_code
+from auth_service.otp.domain import TRANSITIONS, ChallengeStatus, Purpose, hashed, message, new_code
 from auth_service.sessions.domain import GRACE, UsedToken, new_token, successor
 from auth_service.settings import AuthSettings
 from auth_service.signing_keys.domain import PUBLISHED_AHEAD, Cipher, due, new_key, signing
@@ -45,7 +45,13 @@ def test_codes_have_six_digits_and_are_bound_to_their_challenge() -> None:
     one, other = uuid.uuid4(), uuid.uuid4()
     assert hashed(b"pepper", one, "123456") != hashed(b"pepper", other, "123456")
     assert hashed(b"pepper", one, "123456") != hashed(b"salt", one, "123456")
-    assert "123456" in message("123456")
+
+
+def test_the_message_says_what_its_code_is_for() -> None:
+    ours = Purpose.CONFIRM.of(uuid.uuid4())
+    assert message("123456", Purpose.SIGN_IN).startswith("123456 is your PropMubi code")
+    assert message("123456", ours).startswith("123456 confirms a change to your PropMubi account")
+    assert ours != Purpose.CONFIRM.of(uuid.uuid4())
 
 
 def test_a_challenge_that_is_over_stays_over() -> None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from chassis.errors import Unauthenticated
 from chassis.identity import Principal
 
+# A second longer than the gateway gives; nobody waits longer for one call.
+LONGEST_CALL_SECONDS = 31.0
+
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:

@@ -4,6 +4,7 @@
 caller writes. Interceptors of grpc.aio would do the same at the price of a task for each call.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -14,10 +15,11 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
-from chassis.context import Call, current_call
+from chassis.context import LONGEST_CALL_SECONDS, Call, current_call
 from chassis.errors import PermissionDenied, Unauthenticated
 from chassis.settings import Settings
 from chassis.status import from_rpc_error
+from chassis.tls import Certificates, open_certificates
 from chassis.tracing import traceparent, tracer
 
 # Left of the caller's time for its own answer after the peer's.
@@ -42,15 +44,61 @@ def open_channel(
         # A peer that restarts is looked for again at once, not after two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Names are looked up again at most this often (gRPC's own 30 s would outlive a rolling restart).
+        ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ]
-    if settings.tls_ca_file is None:
+    certificates = open_certificates(settings)
+    if certificates is None:
         return grpc.aio.insecure_channel(target, options=options)
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=settings.tls_ca_file.read_bytes(),
-        private_key=settings.tls_key_file.read_bytes() if settings.tls_key_file else None,
-        certificate_chain=settings.tls_cert_file.read_bytes() if settings.tls_cert_file else None,
-    )
-    return grpc.aio.secure_channel(target, credentials, options=options)
+    return cast("grpc.aio.Channel", _RenewedChannel(target, options, certificates))
+
+
+class _RenewedChannel:
+    """A channel that is opened anew once our certificate was renewed: gRPC's own shows the first one for ever."""
+
+    def __init__(
+        self, target: str, options: Sequence[tuple[str, Any]], certificates: Certificates
+    ) -> None:
+        self._target, self._options, self._certificates = target, options, certificates
+        self._shown = certificates.current()
+        self._channel = self._open()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def _open(self) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(
+            self._shown.authority, self._shown.key, self._shown.certificate
+        )
+        return grpc.aio.secure_channel(self._target, credentials, options=self._options)
+
+    def current(self) -> grpc.aio.Channel:
+        """The channel for the next call; what is under way on the one before may end."""
+        pems = self._certificates.current()
+        if pems is not self._shown:
+            closing = asyncio.ensure_future(self._channel.close(LONGEST_CALL_SECONDS))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            self._shown = pems
+            self._channel = self._open()
+        return self._channel
+
+    def unary_unary(self, method: str, *serializers: Any, **more: Any) -> Any:
+        made_on: grpc.aio.Channel | None = None
+        rpc: Any = None
+
+        def call(*request: Any, **given: Any) -> Any:
+            nonlocal made_on, rpc
+            if (channel := self.current()) is not made_on:
+                made_on, rpc = channel, channel.unary_unary(method, *serializers, **more)
+            return rpc(*request, **given)
+
+        return call
+
+    def unary_stream(self, *method: Any, **more: Any) -> Any:
+        """For the stub of health, which also has a stream that nobody here asks for."""
+        return self._channel.unary_stream(*method, **more)
+
+    async def close(self, grace: float | None = None) -> None:
+        await asyncio.gather(self._channel.close(grace), *self._closing)
 
 
 def service_config(files: Sequence[FileDescriptor]) -> dict[str, Any]:

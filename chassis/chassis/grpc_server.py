@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from prometheus_client import Histogram
 
 from chassis import constraints, metrics
-from chassis.context import Call, IdempotencyKey, enter
+from chassis.context import LONGEST_CALL_SECONDS, Call, IdempotencyKey, enter
 from chassis.errors import (
     DeadlineExceeded,
     DomainError,
@@ -34,14 +34,15 @@ from chassis.identity import Principal
 from chassis.redis import AWAY
 from chassis.settings import ServiceSettings
 from chassis.status import DETAILS_KEY, to_status
+from chassis.tls import Certificates, Pems, open_certificates
 from chassis.tracing import continued
 from propmubi.options.v1 import options_pb2
 from propmubi.options.v1.options_pb2 import Caller
 
 MAX_MESSAGE_BYTES = 1 << 20
-# A second longer than the gateway gives; nobody waits longer for one call.
-LONGEST_CALL_SECONDS = 31.0
 DRAIN_SECONDS = 8.0
+# The name by which health says that the process lives, ready or not: a restart would not help it to become ready.
+ALIVE = "alive"
 
 log = structlog.get_logger()
 
@@ -250,6 +251,7 @@ class Server:
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self._probes: grpc.aio.Server | None = None
         self.port = 0
 
     async def start(self, services: Sequence[str]) -> None:
@@ -258,24 +260,18 @@ class Server:
             check_access_rules(services)
         except ValueError as error:
             raise SystemExit(f"The contract can't be served: {error}") from error
-        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
-        try:
-            self.port = self._listen(address)
-        except RuntimeError as error:
-            raise SystemExit(f"GRPC_PORT: {address} can't be listened on; is it taken?") from error
-        await self._health.set("", HealthCheckResponse.NOT_SERVING)
-        await self.server.start()
-
-    def _listen(self, address: str) -> int:
         settings = self._settings
-        if settings.tls_cert_file is None or settings.tls_key_file is None:
-            return self.server.add_insecure_port(address)
-        credentials = grpc.ssl_server_credentials(
-            [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
-            root_certificates=settings.tls_ca_file.read_bytes() if settings.tls_ca_file else None,
-            require_client_auth=settings.tls_ca_file is not None,
+        self.port = _listen(
+            self.server, settings, "GRPC_PORT", settings.grpc_port, open_certificates(settings)
         )
-        return self.server.add_secure_port(address, credentials)
+        await self._health.set("", HealthCheckResponse.NOT_SERVING)
+        await self._health.set(ALIVE, HealthCheckResponse.SERVING)
+        await self.server.start()
+        if settings.health_port:
+            self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+            _listen(self._probes, settings, "HEALTH_PORT", settings.health_port, None)
+            await self._probes.start()
 
     async def ready(self) -> None:
         """Tell health checks that calls are welcome."""
@@ -284,8 +280,49 @@ class Server:
 
     async def drain(self) -> None:
         """Turn new calls away, answer those under way, and stop."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.set("", HealthCheckResponse.NOT_SERVING)
         await self.server.stop(DRAIN_SECONDS)
+        if self._probes is not None:
+            await self._probes.stop(0)
+
+
+def _listen(
+    server: grpc.aio.Server,
+    settings: ServiceSettings,
+    setting: str,
+    port: int,
+    certificates: Certificates | None,
+) -> int:
+    address = f"{settings.grpc_host}:{port}"
+    try:
+        if certificates is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, _credentials(certificates))
+    except RuntimeError as error:
+        raise SystemExit(f"{setting}: {address} can't be listened on; is it taken?") from error
+
+
+def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Shows the current certificate to each new connection, which must show one of the same authority."""
+    shown = certificates.current()
+
+    def fetch() -> grpc.ServerCertificateConfiguration:
+        nonlocal shown
+        current = certificates.current()
+        if current is shown:
+            return cast("grpc.ServerCertificateConfiguration", None)  # gRPC's word for: as before.
+        shown = current
+        return _configuration(current)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(shown), fetch, require_client_authentication=True
+    )
+
+
+def _configuration(pems: Pems) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(pems.key, pems.certificate)], root_certificates=pems.authority
+    )
 
 
 def check_access_rules(services: Sequence[str]) -> None:

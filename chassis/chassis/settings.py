@@ -2,9 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # What .env.example shows in place of a secret; nobody may run on it outside development.
@@ -48,6 +48,15 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = None
     tls_ca_file: Path | None = None
 
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        files = (self.tls_cert_file, self.tls_key_file, self.tls_ca_file)
+        if any(files) and not all(files):
+            raise ValueError(
+                "TLS_CERT_FILE, TLS_KEY_FILE and TLS_CA_FILE belong together: set all three or none"
+            )
+        return self
+
     @property
     def level(self) -> str:
         """The log level: as set, else DEBUG in development and INFO elsewhere."""
@@ -59,6 +68,8 @@ class ServiceSettings(Settings):
 
     grpc_host: str = "0.0.0.0"  # noqa: S104  A pod serves its peers; `make up` says 127.0.0.1.
     grpc_port: int = Field(ge=0, le=65535)
+    # Where health alone is served in clear, for a kubelet, whose gRPC probe speaks no TLS; 0 for nowhere.
+    health_port: int = Field(default=0, ge=0, le=65535)
     database_url: SecretStr
     database_pool_size: int = Field(default=10, ge=1, le=20)
     # PgBouncer in transaction mode can't keep prepared statements of a client: 0 turns them off.
@@ -83,7 +94,7 @@ def load(settings_class: type[SettingsT]) -> SettingsT:
                 if fault["type"] == "missing"
                 else fault["msg"].removeprefix("Value error, ")
             )
-            sys.stderr.write(f"{name}: {message}\n")
+            sys.stderr.write(f"{name}: {message}\n" if name else f"{message}\n")
     except SettingsError as error:
         # A list or a table that can't be read; the error behind it would show the value.
         sys.stderr.write(f"{str(error).splitlines()[0]}\n")

@@ -75,3 +75,14 @@ def test_a_list_that_can_not_be_read_is_one_line_too(
     [line] = capsys.readouterr().err.splitlines()
     assert "origins" in line
     assert "9f8e7d" not in line
+
+
+def test_certificates_are_named_all_or_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TLS_CERT_FILE", "tls.crt")
+    with pytest.raises(SystemExit):
+        load(ServiceSettings)
+    assert capsys.readouterr().err == (
+        "TLS_CERT_FILE, TLS_KEY_FILE and TLS_CA_FILE belong together: set all three or none\n"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from chassis.tls import Certificates, open_certificates
 from gateway.exchange import App
 from gateway.protocol import EdgeProtocol
 from gateway.settings import GatewaySettings
@@ -18,11 +19,26 @@ BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: the process has its own."""
+    """uvicorn's server without its signal handlers, which the process has itself, and with renewed certificates."""
+
+    def __init__(self, config: uvicorn.Config, certificates: Certificates | None) -> None:
+        super().__init__(config)
+        self._certificates = certificates
+        self._shown = certificates.current() if certificates else None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """What uvicorn calls ten times a second: new connections are shown a renewed certificate."""
+        if self._certificates and (pems := self._certificates.current()) is not self._shown:
+            assert self.config.ssl is not None
+            assert self.config.ssl_certfile is not None
+            with contextlib.suppress(OSError):  # Renewed again just now: the next tick takes it.
+                self.config.ssl.load_cert_chain(self.config.ssl_certfile, self.config.ssl_keyfile)
+                self._shown = pems
+        return await super().on_tick(counter)
 
 
 def listen(settings: GatewaySettings) -> socket.socket:
@@ -60,7 +76,8 @@ def server(app: App, settings: GatewaySettings) -> Server:
             timeout_graceful_shutdown=DRAIN_SECONDS,
             ssl_certfile=settings.tls_cert_file,
             ssl_keyfile=str(settings.tls_key_file) if settings.tls_key_file else None,
-        )
+        ),
+        open_certificates(settings),
     )
 
 

@@ -1,10 +1,10 @@
 """Settings of the gateway, from the environment."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from chassis.quota import Quota, QuotaSetting
@@ -43,12 +43,6 @@ class GatewaySettings(Settings):
     otp_send_limit_per_address: QuotaSetting = Quota(10, 900)
     # How long /readyz says no before connections are refused, so that load balancers have looked elsewhere.
     drain_seconds: float = Field(default=2.0, ge=0, le=5)
-
-    @model_validator(mode="after")
-    def _check_certificates(self) -> Self:
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE belong together")
-        return self
 
     @property
     def host(self) -> str:

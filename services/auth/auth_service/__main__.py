@@ -11,6 +11,7 @@ from auth_service.otp.service import OtpService
 from auth_service.servicer import AuthServicer
 from auth_service.sessions.repository import SessionRepository
 from auth_service.sessions.service import SessionService
+from auth_service.sessions.servicer import SessionServicer
 from auth_service.settings import AuthSettings
 from auth_service.signing_keys.domain import Cipher
 from auth_service.signing_keys.service import SigningKeys
@@ -20,6 +21,7 @@ from auth_service.users.service import UserService
 from auth_service.users.servicer import UserServicer
 from chassis import process
 from chassis.database import Database
+from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import load
 from chassis.sms import SmsProvider, open_sms
@@ -27,6 +29,7 @@ from propmubi.auth.v1.auth_pb2_grpc import (
     add_AuthServiceServicer_to_server,
     add_UserServiceServicer_to_server,
 )
+from propmubi.auth.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
 
 
 def own_keys(settings: AuthSettings) -> Callable[[Database], SigningKeys]:
@@ -41,7 +44,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     assert isinstance(settings, AuthSettings)
     assert isinstance(keys, SigningKeys)
     database, server = service.database, service.server.server
-    session_rows, challenges = SessionRepository(), OtpRepository()
+    session_rows, challenges = SessionRepository(database), OtpRepository()
     users = UserService(UserRepository(database), settings.admin_phones)
     sessions = SessionService(
         session_rows, settings.refresh_key.get_secret_value().encode(), settings.refresh_limit
@@ -68,6 +71,8 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     )
     add_AuthServiceServicer_to_server(servicer, server)
     add_UserServiceServicer_to_server(UserServicer(database, users), server)
+    page_tokens = PageTokens(settings.cursor_key.get_secret_value())
+    add_SessionServiceServicer_to_server(SessionServicer(database, sessions, page_tokens), server)
     service.keys_loaded = keys.loaded
     service.works += [keys.run, delivery.run]
     consumers = UserConsumers(users)
@@ -76,7 +81,11 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     clock = timers.Timers(database, users, challenges, session_rows)
     service.every(timers.ADMINS_SECONDS, "revoke former admins", clock.revoke_former_admins)
     service.every(timers.SWEEP_SECONDS, "forget what is over", clock.sweep)
-    return ["propmubi.auth.v1.AuthService", "propmubi.auth.v1.UserService"]
+    return [
+        "propmubi.auth.v1.AuthService",
+        "propmubi.auth.v1.SessionService",
+        "propmubi.auth.v1.UserService",
+    ]
 
 
 async def main() -> None:

@@ -25,6 +25,7 @@ from devstack.testing import ServiceDatabase
 from devstack.testing_service import SECRET, Running
 from propmubi.auth.v1 import auth_pb2 as pb
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub, UserServiceStub
+from propmubi.auth.v1.sessions_pb2_grpc import SessionServiceStub
 
 PHONE = "+919876543210"
 AGENT = "test-browser/1.0"
@@ -47,6 +48,9 @@ class Auth:
 
     def users(self, token: str, **metadata: str) -> Any:
         return UserServiceStub(self.running.caller(token, **metadata))
+
+    def sessions(self, token: str | None, **metadata: str) -> Any:
+        return SessionServiceStub(self.running.caller(token, **metadata))
 
     async def request_otp(self, phone: str = PHONE) -> tuple[str, str]:
         """A challenge and the code that was sent for it."""

@@ -32,6 +32,20 @@ class SignedIn:
     issued_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A sign-in on a device, for its owner to see."""
+
+    id: uuid.UUID
+    user_agent: str
+    ip: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    revoked_reason: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class UsedToken:
     """A refresh token that can't be used now, and why."""

@@ -3,14 +3,29 @@
 import uuid
 from datetime import timedelta
 
-from sqlalchemy import Interval, LargeBinary, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Boolean,
+    Interval,
+    LargeBinary,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
-from auth_service.sessions.domain import ABSOLUTE, IDLE, UsedToken
+from auth_service.sessions.domain import ABSOLUTE, IDLE, Session, UsedToken
 from auth_service.sessions.models import refresh_tokens, sessions
 from auth_service.users.domain import User, UserStatus
 from auth_service.users.models import users
 from auth_service.users.repository import user_of
-from chassis.database import Transaction
+from chassis.database import Database, Transaction
 from chassis.quota import Quota
 
 # How long a session that is over is kept, for its owner to see.
@@ -86,6 +101,31 @@ _LOOK = (
     .select_from(refresh_tokens.join(sessions))
     .where(refresh_tokens.c.hash == bindparam("token", type_=LargeBinary()))
 )
+_KNOWN = select(exists().where(users.c.id == bindparam("user_id")).label("known"))
+_before = bindparam("before", type_=Uuid())
+_expires_at = func.least(sessions.c.expires_at, sessions.c.last_seen_at + IDLE)
+_LIST = (
+    select(
+        sessions.c.id,
+        sessions.c.user_agent,
+        sessions.c.ip,
+        sessions.c.created_at,
+        sessions.c.last_seen_at,
+        _expires_at.label("expires_at"),
+        sessions.c.revoked_at,
+        sessions.c.revoked_reason,
+    )
+    .where(
+        sessions.c.user_id == bindparam("user_id"),
+        or_(
+            bindparam("ended", type_=Boolean()),
+            sessions.c.revoked_at.is_(None) & (_expires_at > _now),
+        ),
+        or_(_before.is_(None), sessions.c.id < _before),
+    )
+    .order_by(sessions.c.id.desc())
+    .limit(bindparam("limit"))
+)
 _SHARED = (
     select(users).where(users.c.id == bindparam("user_id")).with_for_update(read=True, of=users)
 )
@@ -93,6 +133,21 @@ _SHARED = (
 
 class SessionRepository:
     """Sessions in Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_page(
+        self, user_id: uuid.UUID, *, ended: bool, before: uuid.UUID | None, limit: int
+    ) -> list[Session]:
+        """The user's live sessions, or all that are kept, newest first, beginning after the id `before`."""
+        asked = {"user_id": user_id, "ended": ended, "before": before, "limit": limit}
+        return [Session(**row) for row in await self._database.fetch(_LIST, asked)]
+
+    async def is_known(self, user_id: uuid.UUID) -> bool:
+        """Whether there is such a user."""
+        row = await self._database.fetch_one(_KNOWN, {"user_id": user_id})
+        return row is not None and bool(row["known"])
 
     async def add(
         self,
@@ -150,31 +205,41 @@ class SessionRepository:
         """The user of a session, kept from losing a role until the transaction ends."""
         return user_of((await tx.execute(_SHARED, {"user_id": user_id})).mappings().one())
 
-    async def revoke(self, tx: Transaction, session_id: uuid.UUID, reason: str) -> bool:
-        """End the session; whether it was live until now."""
+    async def revoke(
+        self,
+        tx: Transaction,
+        user_id: uuid.UUID,
+        reason: str,
+        *,
+        only: uuid.UUID | None = None,
+        kept: uuid.UUID | None = None,
+    ) -> list[uuid.UUID]:
+        """End the user's sessions, or `only` one of them, or all but `kept`; those that were live until now."""
+        # In the order of their ids, so that two who end the same ones don't wait for each other.
+        live = (
+            select(sessions.c.id)
+            .where(
+                sessions.c.user_id == user_id,
+                sessions.c.revoked_at.is_(None),
+                sessions.c.id == only if only else true(),
+                sessions.c.id != kept if kept else true(),
+            )
+            .order_by(sessions.c.id)
+            .with_for_update()
+            .cte("live")
+        )
         revoked = await tx.execute(
             update(sessions)
-            .where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
+            .where(sessions.c.id == live.c.id)
             .values(revoked_at=func.clock_timestamp(), revoked_reason=reason)
             .returning(sessions.c.id)
         )
-        return revoked.first() is not None
-
-    async def revoke_all(
-        self, tx: Transaction, user_id: uuid.UUID, reason: str, kept: uuid.UUID | None
-    ) -> list[uuid.UUID]:
-        """End the sessions of `user_id` but `kept`; those that were live until now."""
-        ending = update(sessions).where(
-            sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None)
-        )
-        if kept is not None:
-            ending = ending.where(sessions.c.id != kept)
-        revoked = await tx.execute(
-            ending.values(revoked_at=func.clock_timestamp(), revoked_reason=reason).returning(
-                sessions.c.id
-            )
-        )
         return list(revoked.scalars())
+
+    async def is_of(self, tx: Transaction, session_id: uuid.UUID, user_id: uuid.UUID) -> bool:
+        """Whether that session, live or not, is the user's."""
+        found = select(exists().where(sessions.c.id == session_id, sessions.c.user_id == user_id))
+        return bool((await tx.execute(found)).scalar())
 
     async def sweep(self, tx: Transaction) -> None:
         """Forget tokens that are past their time, and sessions that were over long ago."""

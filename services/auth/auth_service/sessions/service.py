@@ -6,6 +6,7 @@ import uuid
 from auth_service import audit
 from auth_service.sessions.domain import (
     LONGEST_USER_AGENT,
+    Session,
     SignedIn,
     hashed,
     new_token,
@@ -16,7 +17,7 @@ from auth_service.sessions.repository import SessionRepository
 from auth_service.users.domain import User, check_may_sign_in
 from chassis.context import current_call
 from chassis.database import Transaction
-from chassis.errors import DomainError, RateLimited
+from chassis.errors import DomainError, NotFound, RateLimited
 from chassis.identity import Principal
 from chassis.ids import new_id
 from chassis.quota import Quota
@@ -68,8 +69,8 @@ class SessionService:
         if known.may_be_repeated_by(_user_agent()):
             return SignedIn(user, known.session_id, next_token, now)
         if known.used_at is not None:
-            actor = str(known.user_id)
-            await self._end(tx, known.session_id, known.user_id, actor, "refresh_token_reused")
+            user_id, actor = known.user_id, str(known.user_id)
+            await self._end(tx, user_id, actor, "refresh_token_reused", only=known.session_id)
             return refused()
         if known.is_expired:
             raise refused()
@@ -81,7 +82,36 @@ class SessionService:
     async def sign_out(self, tx: Transaction, caller: Principal) -> None:
         """End the caller's session; nothing happens when it has ended already."""
         session_id = uuid.UUID(caller.session_id)
-        await self._end(tx, session_id, caller.user_id, caller.subject, "logout")
+        await self._end(tx, caller.user_id, caller.subject, "logout", only=session_id)
+
+    async def list_page(
+        self, user_id: uuid.UUID, *, ended: bool, before: uuid.UUID | None, limit: int
+    ) -> list[Session]:
+        """A page of the sessions of a user; raises NotFound when there is no such user."""
+        found = await self._sessions.list_page(user_id, ended=ended, before=before, limit=limit)
+        if not found and not await self._sessions.is_known(user_id):
+            raise NotFound("There is no such user.")
+        return found
+
+    async def revoke(
+        self, tx: Transaction, caller: Principal, user_id: uuid.UUID, session_id: uuid.UUID
+    ) -> None:
+        """End one of a user's sessions for `caller`; raises NotFound when it is not hers."""
+        reason = _revoked_by(caller, user_id)
+        ended = await self._end(tx, user_id, caller.subject, reason, only=session_id)
+        if not ended and not await self._sessions.is_of(tx, session_id, user_id):
+            raise NotFound("There is no such session.")
+
+    async def revoke_others(self, tx: Transaction, caller: Principal) -> None:
+        """End all of the caller's sessions but the one she calls from."""
+        user_id, kept = caller.user_id, uuid.UUID(caller.session_id)
+        await self.end_all(tx, user_id, caller.subject, _revoked_by(caller, user_id), kept=kept)
+
+    async def revoke_all(self, tx: Transaction, caller: Principal, user_id: uuid.UUID) -> None:
+        """End all of a user's sessions for `caller`; raises NotFound when there is no such user."""
+        ended = await self.end_all(tx, user_id, caller.subject, _revoked_by(caller, user_id))
+        if not ended and not await self._sessions.is_known(user_id):
+            raise NotFound("There is no such user.")
 
     async def end_all(
         self,
@@ -91,36 +121,43 @@ class SessionService:
         reason: str,
         *,
         kept: uuid.UUID | None = None,
-    ) -> None:
-        """End the sessions of `user_id`, all but `kept`.
+    ) -> list[uuid.UUID]:
+        """End the sessions of `user_id`, all but `kept`; those that were live until now.
 
         A refresh locks its session and then its user: where the user is to be locked too, do this first.
         """
-        for session_id in await self._sessions.revoke_all(tx, user_id, reason, kept):
-            await self._tell(tx, session_id, user_id, actor, reason)
+        return await self._end(tx, user_id, actor, reason, kept=kept)
 
     async def _end(
-        self, tx: Transaction, session_id: uuid.UUID, user_id: uuid.UUID, actor: str, reason: str
-    ) -> None:
-        if await self._sessions.revoke(tx, session_id, reason):
-            await self._tell(tx, session_id, user_id, actor, reason)
+        self,
+        tx: Transaction,
+        user_id: uuid.UUID,
+        actor: str,
+        reason: str,
+        *,
+        only: uuid.UUID | None = None,
+        kept: uuid.UUID | None = None,
+    ) -> list[uuid.UUID]:
+        """End sessions, write it down, and have their access tokens refused everywhere."""
+        ended = await self._sessions.revoke(tx, user_id, reason, only=only, kept=kept)
+        for session_id in ended:
+            await audit.record(
+                tx,
+                "session.revoked",
+                actor=actor,
+                user_id=user_id,
+                session_id=str(session_id),
+                reason=reason,
+            )
+            tx.publish(
+                SessionRevoked(session_id=str(session_id), user_id=str(user_id), reason=reason),
+                session_id,
+            )
+        return ended
 
-    async def _tell(
-        self, tx: Transaction, session_id: uuid.UUID, user_id: uuid.UUID, actor: str, reason: str
-    ) -> None:
-        """Write down that a session ended, and have its access tokens refused everywhere."""
-        await audit.record(
-            tx,
-            "session.revoked",
-            actor=actor,
-            user_id=user_id,
-            session_id=str(session_id),
-            reason=reason,
-        )
-        tx.publish(
-            SessionRevoked(session_id=str(session_id), user_id=str(user_id), reason=reason),
-            session_id,
-        )
+
+def _revoked_by(caller: Principal, user_id: uuid.UUID) -> str:
+    return "revoked" if caller.user_id == user_id else "revoked_by_admin"
 
 
 def _user_agent() -> str:

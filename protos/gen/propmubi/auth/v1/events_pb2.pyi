@@ -53,7 +53,9 @@ class SessionRevoked(_message.Message):
     user_id: _builtins.str
     """Whose session it was."""
     reason: _builtins.str
-    """Why: `logout` or `refresh_token_reused`."""
+    """Why: `logout`, `revoked` (by its owner, from another one), `revoked_by_admin` or
+    `refresh_token_reused`.
+    """
     def __init__(
         self,
         *,

@@ -1,8 +1,7 @@
-"""Reads of one kind that happen at the same time, asked for in one call (AIP-231 `BatchGet…`).
+"""Work of one kind that is asked for at the same time, done in one go: a call (AIP-231 `BatchGet…`), a transaction.
 
-A unary call costs both processes the same whatever it carries. While few are under way the next goes at once, so that
-nobody waits for company; what comes meanwhile goes together as soon as one of them is back. Only for reads whose answer
-does not depend on who asks.
+Either costs the same whatever it carries. While few are under way the next goes at once, so that nobody waits for
+company; what comes meanwhile goes together as soon as one of them is back. Only for what does not depend on who asks.
 """
 
 import asyncio
@@ -107,7 +106,7 @@ class Coalescer(Generic[K, V]):
         if len(batch) > 1:
             enter(background_call(self._name, seconds=self._seconds))
             together = [waiter.call.correlation_id for waiter in batch]
-            log.debug("reads went together", reads=self._name, correlation_ids=together)
+            log.debug("calls went together", what=self._name, correlation_ids=together)
         return await self._fetch(list(dict.fromkeys(waiter.key for waiter in batch)))
 
     def _hand_out(self, batch: list[_Waiter[K, V]], asked: asyncio.Task[Mapping[K, V]]) -> None:

@@ -6,7 +6,7 @@ Redis, SMS and calls to other services have no place inside a transaction.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
@@ -32,8 +32,6 @@ from chassis.tracing import tracer
 
 POOL_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT = "15s"
-# Compiling costs more than the read: a wrong key shows in tests and in the first minute, then the look is saved.
-KEY_CHECKS = 100
 # Compiling costs more than the read: a wrong key shows in tests and in the first minute, then the look is saved.
 KEY_CHECKS = 100
 AWAY = "The database can't be reached just now: try again."
@@ -81,7 +79,11 @@ class Transaction:
 
     def publish(self, payload: Message, aggregate_id: uuid.UUID) -> None:
         """Tell the other services, once this transaction is committed and not before."""
-        self._events.append(outbox.NewEvent(aggregate_id, payload))
+        self._events.append(outbox.NewEvent.of(payload, aggregate_id))
+
+    def publish_all(self, events: Iterable[outbox.NewEvent]) -> None:
+        """The same, of what happened in the course of other calls than the current one."""
+        self._events.extend(events)
 
     def reply(self, message: MessageT) -> MessageT:
         """Answer the call with `message`, now and whenever it is repeated under its Idempotency-Key."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # so that two transactions can't wait for each other, and before positions are drawn.
 _WRITE = text("""
     with event as (
-        select * from unnest(:ids, :aggregate_ids, :names, :payloads)
-            with ordinality as event (id, aggregate_id, name, payload, place)
+        select * from unnest(:ids, :aggregate_ids, :names, :payloads, :correlation_ids, :traceparents)
+            with ordinality as event (id, aggregate_id, name, payload, correlation_id, traceparent, place)
     ), counted as (
         insert into event_sequence (aggregate_id, last)
         select aggregate_id, count(*) from event group by aggregate_id order by aggregate_id
@@ -38,8 +38,8 @@ _WRITE = text("""
             + row_number() over (partition by aggregate_id order by place),
         name,
         payload,
-        :correlation_id,
-        :traceparent
+        correlation_id,
+        traceparent
     from event join counted using (aggregate_id)
     order by place
     """).bindparams(
@@ -47,17 +47,25 @@ _WRITE = text("""
     bindparam("aggregate_ids", type_=ARRAY(outbox.c.aggregate_id.type)),
     bindparam("names", type_=ARRAY(outbox.c.name.type)),
     bindparam("payloads", type_=ARRAY(outbox.c.payload.type)),
-    bindparam("correlation_id", type_=outbox.c.correlation_id.type),
-    bindparam("traceparent", type_=outbox.c.traceparent.type),
+    bindparam("correlation_ids", type_=ARRAY(outbox.c.correlation_id.type)),
+    bindparam("traceparents", type_=ARRAY(outbox.c.traceparent.type)),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """Something that happened to an aggregate, not written yet."""
+    """Something that happened to an aggregate in the course of a call, not written yet."""
 
     aggregate_id: uuid.UUID
     payload: Message
+    correlation_id: str
+    traceparent: str
+
+    @classmethod
+    def of(cls, payload: Message, aggregate_id: uuid.UUID) -> "NewEvent":
+        """An event of the current call."""
+        call = current_call_or_none()
+        return cls(aggregate_id, payload, call.correlation_id if call else "", traceparent())
 
 
 def event_name(payload: Message) -> str:
@@ -74,7 +82,6 @@ async def write(tx: "Transaction", events: Sequence[NewEvent]) -> None:
     """Write `events`, in their order, in the transaction `tx`."""
     if not events:
         return
-    call = current_call_or_none()
     await tx.run(
         _WRITE,
         {
@@ -82,8 +89,8 @@ async def write(tx: "Transaction", events: Sequence[NewEvent]) -> None:
             "aggregate_ids": [event.aggregate_id for event in events],
             "names": [event_name(event.payload) for event in events],
             "payloads": [_packed(event.payload) for event in events],
-            "correlation_id": call.correlation_id if call else "",
-            "traceparent": traceparent(),
+            "correlation_ids": [event.correlation_id for event in events],
+            "traceparents": [event.traceparent for event in events],
         },
     )
 

@@ -12,6 +12,7 @@ from crm_service.activities.service import ActivityService
 from crm_service.activities.servicer import ActivityServicer
 from crm_service.business_hours import BusinessHours
 from crm_service.clients import Agents
+from crm_service.enquiries.batches import EnquiryBatches
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.enquiries.service import EnquiryService
 from crm_service.enquiries.timers import EnquiryTimers
@@ -48,7 +49,10 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     timeline = ActivityService(activities, leads, pipeline)
     intake = EnquiryService(enquiries, leads, activities, pipeline, agents)
     telling = NoticeService(leads, agents, sms)
-    add_LeadServiceServicer_to_server(LeadServicer(database, pipeline, intake, page_tokens), server)
+    batches = EnquiryBatches(database, intake)
+    add_LeadServiceServicer_to_server(
+        LeadServicer(database, pipeline, intake, batches, page_tokens), server
+    )
     add_ActivityServiceServicer_to_server(ActivityServicer(database, timeline, page_tokens), server)
     consumers = LeadConsumers(pipeline)
     service.consume("projects", consumers.of_projects)

@@ -1,7 +1,10 @@
-"""What an enquiry is."""
+"""What an enquiry is, and the lead that it makes."""
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
+
+from crm_service.leads.domain import Owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +30,13 @@ class Enquiry:
     def reference(self) -> str | None:
         """What makes it the same enquiry when it comes again."""
         return self.external_id and f"enquiry:{self.external_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewLead:
+    """The lead that an enquiry makes, unless there is one that it adds to. `due` is when `owner` should have responded."""
+
+    id: uuid.UUID
+    enquiry: Enquiry
+    owner: Owner | None
+    due: datetime

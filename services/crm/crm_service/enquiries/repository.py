@@ -1,78 +1,82 @@
-"""The SQL of enquiries: one statement makes a lead, unless there is one to add to."""
+"""The SQL of enquiries: one statement makes leads, unless there are some to add to."""
 
 import uuid
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import DateTime, Text, Uuid, bindparam, func, or_, select, text, update
+from sqlalchemy import ARRAY, DateTime, Text, Uuid, bindparam, func, or_, select, text, update
+from sqlalchemy.types import TypeEngine
 
 from chassis.database import Database, Transaction
 from chassis.ids import new_id
 from crm_service.activities.models import activities
-from crm_service.enquiries.domain import Enquiry
+from crm_service.enquiries.domain import Enquiry, NewLead
 from crm_service.leads.domain import Lead, LeadStage, Owner
 from crm_service.leads.models import HOLDS_TARGET, UNASSIGNED, contacts, leads
 from crm_service.leads.repository import LEADS, lead_of
 
-# Contact, lead, first activity and the owner's notice in one round trip. It makes nothing when the person has a lead for the target that
-# is open or lost, in the owner's account, in none, or, where the owner is not known, in any; and nothing when the owner
-# is suspended. Two of it at once meet at the unique indexes: the second waits for the first and then makes nothing.
-_ADD = text("""
-    with contact as (
-        insert into contacts (id, account_id, phone, full_name)
-        select :contact_id, :account_id, :phone, :full_name
+_COLUMNS: Mapping[str, TypeEngine[Any]] = {
+    "contact_id": Uuid(),
+    "lead_id": Uuid(),
+    "activity_id": Uuid(),
+    "notice_id": Uuid(),
+    "account_id": Uuid(),
+    "phone": Text(),
+    "full_name": Text(),
+    "target_kind": Text(),
+    "target_id": Uuid(),
+    "source": Text(),
+    "sub_source": Text(),
+    "campaign": Text(),
+    "owner_agent_id": Uuid(),
+    "stage": Text(),
+    "sla_due_at": DateTime(timezone=True),
+    "text": Text(),
+    "reference": Text(),
+}
+
+# Contacts, leads, first activities and the owners' notices in one round trip, an array for each column. It makes nothing
+# of an enquiry whose person has a lead for the target that is open or lost, in the owner's account, in none, or, where
+# the owner is not known, in any; and nothing when the owner is suspended. Two of it at once meet at the unique indexes:
+# the second waits for the first and then makes nothing. They lock contacts in one order, so that neither waits for the
+# other.
+_ADD = text(f"""
+    with enquiry as (
+        select * from unnest({", ".join(f":{name}" for name in _COLUMNS)}) as enquiry ({", ".join(_COLUMNS)})
         where not exists (
-            select from leads join contacts on contacts.id = leads.contact_id
-            where contacts.phone = :phone and leads.target_id = :target_id
-            and leads.stage not in ('booked', 'junk')
-            and (:account_id is null or leads.account_id is null or leads.account_id = :account_id)
+            select from leads
+            where contact_id = any(array(select id from contacts where contacts.phone = enquiry.phone))
+            and target_id = enquiry.target_id and leads.stage not in ('booked', 'junk')
+            and (enquiry.account_id is null or leads.account_id is null or leads.account_id = enquiry.account_id)
         )
-        and not exists (select from suspended_agents where agent_id = :owner_agent_id)
+        and not exists (select from suspended_agents where agent_id = enquiry.owner_agent_id)
+    ), contact as (
+        insert into contacts (id, account_id, phone, full_name)
+        select distinct on (phone, account_id) contact_id, account_id, phone, full_name
+        from enquiry order by phone, account_id
         on conflict (phone, account_id) do update set phone = excluded.phone
-        returning id
+        returning id, account_id, phone
     ), lead as (
         insert into leads (id, contact_id, account_id, target_kind, target_id, source, sub_source, campaign,
             owner_agent_id, stage, sla_due_at)
-        select :lead_id, id, :account_id, :target_kind, :target_id, :source, :sub_source, :campaign,
-            :owner_agent_id, :stage, :sla_due_at
-        from contact
+        select lead_id, contact.id, enquiry.account_id, target_kind, target_id, source, sub_source, campaign,
+            owner_agent_id, stage, sla_due_at
+        from enquiry join contact using (phone)
+        where contact.account_id is not distinct from enquiry.account_id
         on conflict (contact_id, target_id) where stage not in ('booked', 'junk') do nothing
         returning id
     ), activity as (
         insert into activities (id, lead_id, kind, text, to_stage, reference)
-        select :activity_id, id, 'message', :text, :stage, :reference from lead
+        select activity_id, lead_id, 'message', text, stage, reference
+        from enquiry join lead on lead.id = enquiry.lead_id
     ), notice as (
         insert into notices (id, lead_id, agent_id)
-        select :notice_id, id, :owner_agent_id from lead where :owner_agent_id is not null
+        select notice_id, lead_id, owner_agent_id
+        from enquiry join lead on lead.id = enquiry.lead_id where owner_agent_id is not null
     )
     select id from lead
-    """).bindparams(
-    *(
-        bindparam(name, type_=Uuid())
-        for name in (
-            "contact_id",
-            "account_id",
-            "lead_id",
-            "target_id",
-            "owner_agent_id",
-            "activity_id",
-            "notice_id",
-        )
-    ),
-    *(
-        bindparam(name, type_=Text())
-        for name in (
-            "phone",
-            "full_name",
-            "target_kind",
-            "source",
-            "sub_source",
-            "campaign",
-            "stage",
-            "text",
-            "reference",
-        )
-    ),
-    bindparam("sla_due_at", type_=DateTime(timezone=True)),
+    """).bindparams(  # noqa: S608  Its names are those above.
+    *(bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items())
 )
 
 _WAITING = (
@@ -92,35 +96,15 @@ class EnquiryRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(
-        self, tx: Transaction, enquiry: Enquiry, owner: Owner | None, due: datetime
-    ) -> uuid.UUID | None:
-        """A new lead with its contact and first activity; None when the person has one already, or `owner` is
-        suspended.
+    async def add(self, tx: Transaction, new: Sequence[NewLead]) -> set[uuid.UUID]:
+        """Make leads with their contacts and first activities; which of them were made.
+
+        Not made is the lead of a person who has one already, or whose owner is suspended. No two of `new` may be of
+        one person and target.
         """
-        added = await tx.run(
-            _ADD,
-            {
-                "contact_id": new_id(),
-                "lead_id": new_id(),
-                "activity_id": new_id(),
-                "notice_id": new_id(),
-                "account_id": owner and owner.account_id,
-                "phone": enquiry.phone,
-                "full_name": enquiry.full_name,
-                "target_kind": enquiry.target_kind,
-                "target_id": enquiry.target_id,
-                "source": enquiry.source,
-                "sub_source": enquiry.sub_source,
-                "campaign": enquiry.campaign,
-                "owner_agent_id": owner and owner.agent_id,
-                "stage": LeadStage.ASSIGNED if owner else LeadStage.NEW,
-                "sla_due_at": due if owner else None,
-                "text": enquiry.text,
-                "reference": enquiry.reference,
-            },
-        )
-        return added[0]["id"] if added else None
+        rows = [_row(lead) for lead in new]
+        made = await tx.run(_ADD, {name: [row[name] for row in rows] for name in _COLUMNS})
+        return {row["id"] for row in made}
 
     async def existing(self, tx: Transaction, enquiry: Enquiry, owner: Owner | None) -> Lead | None:
         """The lead that `enquiry` adds to, locked until the transaction ends."""
@@ -169,3 +153,26 @@ class EnquiryRepository:
             .where(leads.c.id == lead_id)
             .values(assign_after=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds))
         )
+
+
+def _row(new: NewLead) -> dict[str, Any]:
+    enquiry, owner = new.enquiry, new.owner
+    return {
+        "contact_id": new_id(),
+        "lead_id": new.id,
+        "activity_id": new_id(),
+        "notice_id": new_id(),
+        "account_id": owner and owner.account_id,
+        "phone": enquiry.phone,
+        "full_name": enquiry.full_name,
+        "target_kind": enquiry.target_kind,
+        "target_id": enquiry.target_id,
+        "source": enquiry.source,
+        "sub_source": enquiry.sub_source,
+        "campaign": enquiry.campaign,
+        "owner_agent_id": owner and owner.agent_id,
+        "stage": LeadStage.ASSIGNED if owner else LeadStage.NEW,
+        "sla_due_at": new.due if owner else None,
+        "text": enquiry.text,
+        "reference": enquiry.reference,
+    }

@@ -1,16 +1,21 @@
 """Enquiring: whose lead it becomes, and what becomes of the ones nobody owns yet."""
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
+from google.protobuf.message import Message
 
 from chassis.database import Transaction
 from chassis.errors import Conflict, InvalidArgument, NotFound, Unavailable, Violation
+from chassis.ids import new_id
+from chassis.outbox import NewEvent
 from chassis.protobuf import timestamp
 from crm_service.activities.domain import ActivityKind
 from crm_service.activities.repository import ActivityRepository
 from crm_service.clients import Agents
-from crm_service.enquiries.domain import Enquiry
+from crm_service.enquiries.domain import Enquiry, NewLead
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.leads.domain import Lead, LeadStage, Owner
 from crm_service.leads.repository import LeadRepository
@@ -21,6 +26,14 @@ from propmubi.crm.v1.events_pb2 import LeadAssigned, LeadCreated
 ATTEMPTS = 3
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A lead that is not stored yet, and what the other services are told once it is."""
+
+    lead: NewLead
+    events: tuple[NewEvent, ...]
 
 
 class EnquiryService:
@@ -58,6 +71,30 @@ class EnquiryService:
             raise InvalidArgument(Violation("listing_id", "must be the id of a public listing"))
         return found.owner if found.active else None
 
+    def draft(self, enquiry: Enquiry, owner: Owner | None) -> "Draft":
+        """The lead that `enquiry` is to become, in the name of the current call."""
+        lead = NewLead(new_id(), enquiry, owner, self._pipeline.due_from_now())
+        lead_id = str(lead.id)
+        told: list[Message] = [LeadCreated(lead_id=lead_id)]
+        if owner is not None:
+            due = timestamp(lead.due)
+            agent_id = str(owner.agent_id)
+            told.append(LeadAssigned(lead_id=lead_id, owner_agent_id=agent_id, sla_due_at=due))
+        return Draft(lead, tuple(NewEvent.of(payload, lead.id) for payload in told))
+
+    async def add(self, tx: Transaction, drafts: Sequence["Draft"]) -> "list[Draft]":
+        """Make the leads of `drafts`; which were made. The others are for `enquire`: their persons may have leads."""
+        # Of one person and target the first goes.
+        first = {
+            (each.lead.enquiry.phone, each.lead.enquiry.target_id): each
+            for each in reversed(drafts)
+        }
+        made = await self._enquiries.add(tx, [draft.lead for draft in first.values()])
+        added = [draft for draft in drafts if draft.lead.id in made]
+        for draft in added:
+            tx.publish_all(draft.events)
+        return added
+
     async def enquire(
         self, tx: Transaction, enquiry: Enquiry, owner: Owner | None
     ) -> tuple[uuid.UUID, bool]:
@@ -66,19 +103,9 @@ class EnquiryService:
         if known is not None:
             return known, True
         for _ in range(ATTEMPTS):
-            due = self._pipeline.due_from_now()
-            lead_id = await self._enquiries.add(tx, enquiry, owner, due)
-            if lead_id is not None:
-                tx.publish(LeadCreated(lead_id=str(lead_id)), lead_id)
-                if owner is not None:
-                    agent_id = str(owner.agent_id)
-                    tx.publish(
-                        LeadAssigned(
-                            lead_id=str(lead_id), owner_agent_id=agent_id, sla_due_at=timestamp(due)
-                        ),
-                        lead_id,
-                    )
-                return lead_id, False
+            draft = self.draft(enquiry, owner)
+            if await self.add(tx, [draft]):
+                return draft.lead.id, False
             if owner is not None and await self._leads.is_suspended(tx, owner.agent_id):
                 owner = None
             lead = await self._enquiries.existing(tx, enquiry, owner)

@@ -9,6 +9,7 @@ from chassis.database import Database
 from chassis.errors import InvalidArgument, Violation
 from chassis.page_tokens import PageTokens
 from chassis.protobuf import fill, masked, value, values
+from crm_service.enquiries.batches import EnquiryBatches
 from crm_service.enquiries.domain import Enquiry
 from crm_service.enquiries.service import EnquiryService
 from crm_service.leads.domain import Lead, LeadStage, Requirement
@@ -42,26 +43,35 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
         database: Database,
         service: LeadService,
         enquiries: EnquiryService,
+        batches: EnquiryBatches,
         page_tokens: PageTokens,
     ) -> None:
         self._database = database
         self._service = service
         self._enquiries = enquiries
+        self._batches = batches
         self._page_tokens = page_tokens
 
     async def CreateEnquiry(self, request: pb.CreateEnquiryRequest, context: Any) -> pb.Enquiry:
         enquiry = _enquiry(request.enquiry)
         owner = await self._enquiries.owner_of(enquiry)
+        answer = pb.Enquiry()
+        answer.CopyFrom(request.enquiry)
+        answer.ClearField("lead")
+        caller, call = principal_or_none(), current_call()
+        works = caller is not None and caller.agent_id is not None
+        # What may have been stored before, or is answered with the lead itself, takes a transaction of its own.
+        if not (works or call.idempotency or enquiry.external_id):
+            lead_id = await self._batches.add(enquiry, owner)
+            if lead_id is not None:
+                answer.id = str(lead_id)
+                return answer
         async with self._database.transaction() as tx:
             lead_id, existed = await self._enquiries.enquire(tx, enquiry, owner)
             if existed:
-                current_call().trailers.append(("propmubi-existing", "true"))
-            answer = pb.Enquiry()
-            answer.CopyFrom(request.enquiry)
-            answer.ClearField("lead")
+                call.trailers.append(("propmubi-existing", "true"))
             answer.id = str(lead_id)
-            caller = principal_or_none()
-            if caller is not None and caller.agent_id is not None:
+            if caller is not None and works:
                 lead = await self._service.read(tx, lead_id)
                 if works_on(caller, lead):
                     answer.lead.CopyFrom(to_proto(lead))

@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from chassis import tables
 from chassis.ids import new_id
 from chassis.protobuf import timestamp
-from crm_service.enquiries.domain import Enquiry
+from crm_service.enquiries.domain import Enquiry, NewLead
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.leads.domain import Owner
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
@@ -145,12 +145,12 @@ async def test_a_lead_being_given_to_an_agent_while_she_is_suspended_does_not_st
             return bool(seen.all())
 
     async with database.transaction() as tx:
-        owner = Owner(asha.id, None)
-        lead_id = await EnquiryRepository(database).add(tx, enquiry, owner, datetime.now(UTC))
+        lead = NewLead(new_id(), enquiry, Owner(asha.id, None), datetime.now(UTC))
+        assert await EnquiryRepository(database).add(tx, [lead]) == {lead.id}
         await crm.publish("agents", AgentSuspended(agent_id=str(asha.id)), asha.id, 1)
         await eventually(met)
     await applied(crm, "agents", 1)
-    request = pb.GetLeadRequest(lead_id=str(lead_id))
+    request = pb.GetLeadRequest(lead_id=str(lead.id))
     assert (await crm.leads(crm.tokens.admin()).GetLead(request)).owner_agent_id == ""
 
 

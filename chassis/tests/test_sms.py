@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from chassis import metrics
 from chassis.errors import InvalidArgument
 from chassis.phones import country, normalise
-from chassis.quota import Quota, parse_quota
+from chassis.quota import Quota, parse_quota, parse_quotas
 from chassis.sms import SmsNotSent, SmsSettings, open_sms
 
 SECRET = "only-for-tests-and-at-least-32-characters"
@@ -178,7 +178,8 @@ def test_settings_that_send_nothing_are_refused(changes: dict[str, Any], field: 
 def test_quotas() -> None:
     assert parse_quota("10/15m") == Quota(10, 900)
     assert parse_quota("600/1m") == Quota(600, 60)
-    for bad in ("", "10", "0/1m", "1/0s", "-1/1m", "1/1d", "1.5/1m"):
+    assert parse_quotas("1/30s, 10/1d") == (Quota(1, 30), Quota(10, 86_400))
+    for bad in ("", "10", "0/1m", "1/0s", "-1/1m", "1/2d", "25/90000s", "1.5/1m"):
         with pytest.raises(ValueError, match="number of calls"):
             parse_quota(bad)
 

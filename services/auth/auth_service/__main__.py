@@ -5,9 +5,12 @@ from collections.abc import Callable
 from auth_service import timers
 from auth_service.access_tokens import AccessTokens
 from auth_service.allowances import Allowance
+from auth_service.guesses import Guesses
 from auth_service.otp.delivery import Delivery
+from auth_service.otp.domain import TOO_MANY_CODES
 from auth_service.otp.repository import OtpRepository
-from auth_service.otp.service import OtpService
+from auth_service.otp.service import METHOD as OTP
+from auth_service.otp.service import OtpService, SendLimits
 from auth_service.servicer import AuthServicer
 from auth_service.sessions.repository import SessionRepository
 from auth_service.sessions.service import SessionService
@@ -54,9 +57,17 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         users,
         sessions,
         pepper=settings.otp_pepper.get_secret_value().encode(),
-        countries=settings.otp_countries,
-        sends=Allowance("otp sent", settings.otp_send_limit_per_phone),
-        failures=Allowance("otp failed", settings.auth_limit_per_identifier),
+        sends=SendLimits(
+            settings.otp_countries,
+            Allowance("otp phone", settings.otp_send_limit_per_phone, message=TOO_MANY_CODES),
+            Allowance("otp range", settings.otp_send_limit_per_range, message=TOO_MANY_CODES),
+            settings.otp_sends_per_day,
+        ),
+        guesses=Guesses(
+            OTP,
+            tries=settings.auth_limit_per_identifier,
+            failures=settings.auth_failures_per_identifier,
+        ),
     )
     delivery = Delivery(sms)
     tokens = AccessTokens(keys, issuer=settings.token_issuer, audience=settings.token_audience)

@@ -30,9 +30,9 @@ Index("audit_events_user_id", audit_events.c.user_id, audit_events.c.id)
 
 
 async def record(
-    tx: Transaction, action: str, *, actor: str, user_id: uuid.UUID, **details: Any
+    tx: Transaction, action: str, *, actor: str, user_id: uuid.UUID | None, **details: Any
 ) -> None:
-    """Write down in `tx` that `actor` did `action` to the account of `user_id`."""
+    """Write down in `tx` that `actor` did `action` to the account of `user_id`, or to what nobody has an account for."""
     call = current_call()
     await tx.execute(
         insert(audit_events).values(

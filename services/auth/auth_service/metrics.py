@@ -6,6 +6,13 @@ from prometheus_client import Counter
 OTP = Counter(
     "propmubi_otp_total", "One-time passwords asked for, verified and refused.", ["outcome"]
 )
+# Which limit of auth's own turns people away: of tries, of failures, or of what is sent to a phone or a range of numbers.
+REFUSED = Counter(
+    "propmubi_auth_refused_total", "Calls beyond an allowance of auth.", ["allowance"]
+)
+LOCKED = Counter(
+    "propmubi_sign_in_locked_total", "Phones locked after too many failures in a row.", ["method"]
+)
 REFRESH_REUSE = Counter(
     "propmubi_refresh_token_reuse_total", "Sessions ended because a used refresh token came back."
 )

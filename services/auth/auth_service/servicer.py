@@ -66,6 +66,11 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         metrics.OTP.labels("refused" if isinstance(outcome, DomainError) else "verified").inc()
         return self._signed_in(outcome)
 
+    async def UnlockSignIn(self, request: pb.UnlockSignInRequest, context: Any) -> Empty:
+        async with self._database.transaction() as tx:
+            await self._otp.unlock(tx, principal(), request.phone)
+            return tx.reply(Empty())
+
     async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Any) -> pb.TokenResponse:
         async with self._database.transaction() as tx:
             outcome = await self._sessions.refresh(tx, request.refresh_token)

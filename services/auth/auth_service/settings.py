@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from chassis import phones
 from chassis.errors import InvalidArgument
-from chassis.quota import Quota, QuotaSetting
+from chassis.quota import Quota, QuotaSetting, QuotasSetting
 from chassis.settings import Secret
 from chassis.sms import SmsSettings
 
@@ -62,8 +62,13 @@ class AuthSettings(SmsSettings):
     admin_phones: Phones = frozenset()
     # The countries that one-time passwords are sent to.
     otp_countries: Countries = frozenset({"IN"})
-    otp_send_limit_per_phone: QuotaSetting = Quota(3, 600)
-    # Failures to sign in, per phone.
-    auth_limit_per_identifier: QuotaSetting = Quota(10, 900)
+    otp_send_limit_per_phone: QuotasSetting = (Quota(1, 30), Quota(3, 600), Quota(10, 86_400))
+    # Per ten thousand neighbouring numbers.
+    otp_send_limit_per_range: QuotasSetting = (Quota(30, 3600),)
+    # What all codes of a day may cost, in messages.
+    otp_sends_per_day: int = Field(default=10_000, ge=1)
+    # Tries to sign in, and failures among them, per phone and method.
+    auth_limit_per_identifier: QuotasSetting = (Quota(10, 900),)
+    auth_failures_per_identifier: QuotasSetting = (Quota(10, 3600),)
     # Refreshes, per session.
     refresh_limit: QuotaSetting = Quota(60, 900)

@@ -1,6 +1,6 @@
 """What the clock starts."""
 
-from auth_service import allowances
+from auth_service import allowances, guesses
 from auth_service.otp.repository import OtpRepository
 from auth_service.sessions.repository import SessionRepository
 from auth_service.users.domain import ADMIN
@@ -38,3 +38,4 @@ class Timers:
             await self._challenges.sweep(tx)
             await self._sessions.sweep(tx)
             await allowances.sweep(tx)
+            await guesses.sweep(tx)

@@ -1,6 +1,6 @@
 """The table of one-time passwords."""
 
-from sqlalchemy import Column, DateTime, Index, Integer, LargeBinary, Table, Text, Uuid, func
+from sqlalchemy import Column, Date, DateTime, Index, Integer, LargeBinary, Table, Text, Uuid, func
 
 from auth_service.metadata import metadata
 
@@ -25,3 +25,11 @@ Index(
     postgresql_where=otp_challenges.c.status == "issued",
 )
 Index("otp_challenges_created_at", otp_challenges.c.created_at)
+
+# How many codes were sent on each day of India's.
+otp_days = Table(
+    "otp_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("sent", Integer, nullable=False),
+)

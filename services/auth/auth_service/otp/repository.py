@@ -1,16 +1,18 @@
 """The SQL of one-time passwords."""
 
 import uuid
-from datetime import timedelta
+from datetime import date, timedelta
 
 from sqlalchemy import bindparam, case, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from auth_service.otp.domain import LIFETIME, MAX_ATTEMPTS, ChallengeStatus
-from auth_service.otp.models import otp_challenges
+from auth_service.otp.models import otp_challenges, otp_days
 from chassis.database import Transaction
 
 # How long a challenge that is over is kept, to answer questions about it.
 KEPT = timedelta(days=1)
+DAYS_KEPT = timedelta(days=90)
 
 _TRY = (
     update(otp_challenges)
@@ -29,6 +31,16 @@ _TRY = (
         ),
     )
     .returning(otp_challenges.c.status)
+)
+_SPEND = (
+    upsert(otp_days)
+    .values(day=bindparam("day"), sent=1)
+    .on_conflict_do_update(
+        index_elements=["day"],
+        set_={"sent": otp_days.c.sent + 1},
+        where=otp_days.c.sent < bindparam("most"),
+    )
+    .returning(otp_days.c.sent)
 )
 
 
@@ -59,6 +71,10 @@ class OtpRepository:
             )
         )
 
+    async def spend(self, tx: Transaction, day: date, most: int) -> bool:
+        """Count one code more as sent on `day`, unless `most` were. All who send wait for each other here: do it last."""
+        return (await tx.execute(_SPEND, {"day": day, "most": most})).scalar() is not None
+
     async def phone_of(self, tx: Transaction, challenge_id: uuid.UUID, purpose: str) -> str | None:
         """The phone that the challenge was sent to, if there is such a challenge."""
         found = await tx.execute(
@@ -78,3 +94,4 @@ class OtpRepository:
         await tx.execute(
             delete(otp_challenges).where(otp_challenges.c.created_at < func.now() - KEPT)
         )
+        await tx.execute(delete(otp_days).where(otp_days.c.day < func.now() - DAYS_KEPT))

@@ -1,19 +1,46 @@
 """Asking for a one-time password, and signing in with it."""
 
 import uuid
+from dataclasses import dataclass
 
+import structlog
+
+from auth_service import audit, guesses, metrics
 from auth_service.allowances import Allowance
-from auth_service.otp.domain import LIFETIME, Purpose, hashed, message, new_code, refused
+from auth_service.guesses import Guess, Guesses
+from auth_service.otp.domain import (
+    LIFETIME,
+    Purpose,
+    hashed,
+    message,
+    new_code,
+    range_of,
+    refused,
+)
 from auth_service.otp.repository import OtpRepository
 from auth_service.sessions.domain import SignedIn
 from auth_service.sessions.service import SessionService
 from auth_service.users.service import UserService
-from chassis import phones
+from chassis import india, phones
 from chassis.database import Transaction
-from chassis.errors import DomainError, InvalidArgument, PermissionDenied, Violation
+from chassis.errors import DomainError, InvalidArgument, PermissionDenied, RateLimited, Violation
+from chassis.identity import Principal
 from chassis.ids import new_id
 
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())
+METHOD = "otp"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SendLimits:
+    """How much may be sent: each SMS costs money, and whoever owns a range of numbers earns by what is sent to it."""
+
+    countries: frozenset[str]
+    per_phone: Allowance
+    per_range: Allowance
+    per_day: int
 
 
 class OtpService:
@@ -26,22 +53,20 @@ class OtpService:
         sessions: SessionService,
         *,
         pepper: bytes,
-        countries: frozenset[str],
-        sends: Allowance,
-        failures: Allowance,
+        sends: SendLimits,
+        guesses: Guesses,
     ) -> None:
         self._challenges = challenges
         self._users = users
         self._sessions = sessions
         self._pepper = pepper
-        self._countries = countries
         self._sends = sends
-        self._failures = failures
+        self._guesses = guesses
 
     def recipient(self, phone: str) -> str:
         """`phone` in E.164 form; raises InvalidArgument for one that we don't send to."""
         number = phones.normalise(phone)
-        if phones.country(number) not in self._countries:
+        if phones.country(number) not in self._sends.countries:
             raise InvalidArgument(Violation("phone", "is in a country that we don't send codes to"))
         return number
 
@@ -52,11 +77,14 @@ class OtpService:
 
         Nobody is looked up, so that a known and an unknown phone can't be told apart.
         """
-        await self._sends.take(tx, phone)
+        await self._guesses.check_open(tx, phone)
+        await self._sends.per_phone.take(tx, phone)
+        await self._sends.per_range.take(tx, range_of(phone))
         challenge_id, code = new_id(), new_code()
         await self._challenges.replace(
             tx, challenge_id, phone, purpose, hashed(self._pepper, challenge_id, code)
         )
+        await self._spend(tx)
         return challenge_id, message(code, purpose)
 
     async def verify(
@@ -81,9 +109,44 @@ class OtpService:
         phone = await self._challenges.phone_of(tx, challenge_id, purpose)
         if phone is None:
             return refused()
-        counted = await self._failures.take(tx, phone)
+        guess = await self._guesses.begin(tx, phone)
         given = hashed(self._pepper, challenge_id, code)
         if not await self._challenges.try_code(tx, challenge_id, given):
+            if guess.is_last:
+                await self._locked(tx, guess)
             return refused()
-        await self._failures.give_back(tx, phone, counted)
+        await self._guesses.succeeded(tx, guess)
         return phone
+
+    async def unlock(self, tx: Transaction, caller: Principal, phone: str) -> None:
+        """Forget all failures at `phone`, by whatever method: an administrator knows who holds it."""
+        number = phones.normalise(phone)
+        await guesses.forgive(tx, number)
+        await audit.record(
+            tx,
+            "sign_in.unlocked",
+            actor=caller.subject,
+            user_id=await self._users.id_of(tx, number),
+            last_digits=number[-4:],
+        )
+
+    async def _spend(self, tx: Transaction) -> None:
+        if not await self._challenges.spend(tx, india.today(), self._sends.per_day):
+            metrics.REFUSED.labels("otp day").inc()
+            log.error("no more codes are sent today", limit=self._sends.per_day)
+            raise RateLimited(
+                "No more codes can be sent today: try again tomorrow.",
+                retry_after=india.seconds_left_today(),
+            )
+
+    async def _locked(self, tx: Transaction, guess: Guess) -> None:
+        metrics.LOCKED.labels(METHOD).inc()
+        log.warning("sign-in locked after too many failures", last_digits=guess.phone[-4:])
+        await audit.record(
+            tx,
+            "sign_in.locked",
+            actor="system",
+            user_id=await self._users.id_of(tx, guess.phone),
+            method=METHOD,
+            last_digits=guess.phone[-4:],
+        )

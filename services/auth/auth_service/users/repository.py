@@ -43,6 +43,13 @@ class UserRepository:
         found = await tx.execute(select(users).where(users.c.id == user_id).with_for_update())
         return _existing(found.mappings().first())
 
+    async def id_of(self, tx: Transaction, phone: str) -> uuid.UUID | None:
+        """The id of the user with `phone`, if there is one."""
+        found: uuid.UUID | None = (
+            await tx.execute(select(users.c.id).where(users.c.phone == phone))
+        ).scalar()
+        return found
+
     async def of_phone(self, tx: Transaction, phone: str) -> tuple[User, bool]:
         """The user with `phone`, made if there is none, locked until the transaction ends; and whether she is new."""
         added = await tx.execute(

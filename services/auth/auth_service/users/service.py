@@ -47,6 +47,10 @@ class UserService:
         )
         return user
 
+    async def id_of(self, tx: Transaction, phone: str) -> uuid.UUID | None:
+        """Whose `phone` is, if anybody's."""
+        return await self._users.id_of(tx, phone)
+
     async def sign_in(self, tx: Transaction, phone: str) -> User:
         """The active user who proved that `phone` is hers, made if she is new.
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from auth_service import allowances, audit
+from auth_service import allowances, audit, guesses
 from auth_service.metadata import metadata
-from auth_service.otp.models import otp_challenges
+from auth_service.otp.models import otp_challenges, otp_days
 from auth_service.sessions.models import refresh_tokens, sessions
 from auth_service.signing_keys.models import signing_keys
 from auth_service.users.models import role_grants, users
@@ -22,7 +22,9 @@ from devstack.testing import ROLE_PASSWORD
 TABLES = [
     allowances.allowances,
     audit.audit_events,
+    guesses.failures_in_a_row,
     otp_challenges,
+    otp_days,
     refresh_tokens,
     role_grants,
     sessions,

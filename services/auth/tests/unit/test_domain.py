@@ -150,8 +150,8 @@ def test_settings_are_read_from_the_environment(environment: pytest.MonkeyPatch)
     settings = AuthSettings()
     assert settings.admin_phones == {"+919999900001", "+919876543210"}
     assert settings.otp_countries == {"IN", "AE"}
-    assert settings.otp_send_limit_per_phone == Quota(5, 3600)
-    assert settings.auth_limit_per_identifier == Quota(10, 900)
+    assert settings.otp_send_limit_per_phone == (Quota(5, 3600),)
+    assert settings.auth_limit_per_identifier == (Quota(10, 900),)
     assert settings.service_secrets["crm"].get_secret_value() == SECRET + "="
     assert SECRET not in repr(settings)
     environment.setenv("ADMIN_PHONES", "")
@@ -168,7 +168,8 @@ def test_settings_are_read_from_the_environment(environment: pytest.MonkeyPatch)
         ("SERVICE_SECRETS", "agents=short"),
         ("ADMIN_PHONES", "+91 12"),
         ("OTP_COUNTRIES", "India"),
-        ("OTP_SEND_LIMIT_PER_PHONE", "many"),
+        ("OTP_SEND_LIMIT_PER_PHONE", "1/30s,many"),
+        ("OTP_SENDS_PER_DAY", "0"),
     ],
 )
 def test_bad_settings_are_named_and_never_quoted(

@@ -46,6 +46,11 @@ class AuthServiceStub:
                 request_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.VerifyOtpRequest.SerializeToString,
                 response_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.FromString,
                 _registered_method=True)
+        self.UnlockSignIn = channel.unary_unary(
+                '/propmubi.auth.v1.AuthService/UnlockSignIn',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.UnlockSignInRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.RefreshToken = channel.unary_unary(
                 '/propmubi.auth.v1.AuthService/RefreshToken',
                 request_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.RefreshTokenRequest.SerializeToString,
@@ -87,6 +92,16 @@ class AuthServiceServicer:
 
         The first sign-in of a phone creates its user. A challenge can be verified once and tried
         five times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlockSignIn(self, request, context):
+        """Let somebody sign in again whose phone is locked after too many failures.
+
+        A hundred failures in a row lock a phone until an administrator has made sure who holds it. All its failures are
+        forgotten, by whatever method.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +152,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.VerifyOtp,
                     request_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.VerifyOtpRequest.FromString,
                     response_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.SerializeToString,
+            ),
+            'UnlockSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlockSignIn,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.UnlockSignInRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'RefreshToken': grpc.unary_unary_rpc_method_handler(
                     servicer.RefreshToken,
@@ -214,6 +234,33 @@ class AuthService:
             '/propmubi.auth.v1.AuthService/VerifyOtp',
             propmubi_dot_auth_dot_v1_dot_auth__pb2.VerifyOtpRequest.SerializeToString,
             propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlockSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.AuthService/UnlockSignIn',
+            propmubi_dot_auth_dot_v1_dot_auth__pb2.UnlockSignInRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,12 @@ class AuthServiceStub:
     The first sign-in of a phone creates its user. A challenge can be verified once and tried
     five times.
     """
+    UnlockSignIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]
+    """Let somebody sign in again whose phone is locked after too many failures.
+
+    A hundred failures in a row lock a phone until an administrator has made sure who holds it. All its failures are
+    forgotten, by whatever method.
+    """
     RefreshToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokenRequest, _auth_pb2.TokenResponse]
     """Exchange a refresh token for new tokens.
 
@@ -78,6 +84,12 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     The first sign-in of a phone creates its user. A challenge can be verified once and tried
     five times.
+    """
+    UnlockSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Let somebody sign in again whose phone is locked after too many failures.
+
+    A hundred failures in a row lock a phone until an administrator has made sure who holds it. All its failures are
+    forgotten, by whatever method.
     """
     RefreshToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokenRequest, _auth_pb2.TokenResponse]  # type: ignore[assignment]
     """Exchange a refresh token for new tokens.
@@ -120,6 +132,18 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The first sign-in of a phone creates its user. A challenge can be verified once and tried
         five times.
+        """
+
+    @_abc_1.abstractmethod
+    def UnlockSignIn(
+        self,
+        request: _auth_pb2.UnlockSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Let somebody sign in again whose phone is locked after too many failures.
+
+        A hundred failures in a row lock a phone until an administrator has made sure who holds it. All its failures are
+        forgotten, by whatever method.
         """
 
     @_abc_1.abstractmethod

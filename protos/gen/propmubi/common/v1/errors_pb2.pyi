@@ -78,6 +78,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The account is suspended."""
     ERROR_CODE_CREDENTIALS_INVALID: _ErrorCode.ValueType  # 43
     """The phone and password do not match."""
+    ERROR_CODE_SIGN_IN_LOCKED: _ErrorCode.ValueType  # 44
+    """Nobody can sign in to the phone after too many failures, until an administrator unlocks it."""
     ERROR_CODE_LISTING_INCOMPLETE: _ErrorCode.ValueType  # 60
     """The listing lacks something that publishing needs; `details` names each."""
     ERROR_CODE_AGENT_NOT_ACTIVE: _ErrorCode.ValueType  # 61
@@ -152,6 +154,8 @@ ERROR_CODE_ACCOUNT_SUSPENDED: ErrorCode.ValueType  # 42
 """The account is suspended."""
 ERROR_CODE_CREDENTIALS_INVALID: ErrorCode.ValueType  # 43
 """The phone and password do not match."""
+ERROR_CODE_SIGN_IN_LOCKED: ErrorCode.ValueType  # 44
+"""Nobody can sign in to the phone after too many failures, until an administrator unlocks it."""
 ERROR_CODE_LISTING_INCOMPLETE: ErrorCode.ValueType  # 60
 """The listing lacks something that publishing needs; `details` names each."""
 ERROR_CODE_AGENT_NOT_ACTIVE: ErrorCode.ValueType  # 61

@@ -8,6 +8,9 @@ from agents_service.listings.pages import Pages
 from agents_service.listings.repository import ListingRepository
 from agents_service.listings.service import ListingService
 from agents_service.listings.servicer import ListingServicer
+from agents_service.offices.repository import OfficeRepository
+from agents_service.offices.service import OfficeService
+from agents_service.offices.servicer import OfficeServicer
 from agents_service.settings import AgentsSettings
 from chassis import process
 from chassis.page_tokens import PageTokens
@@ -15,6 +18,7 @@ from chassis.service import Service, open_service
 from chassis.settings import load
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
 from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_server
+from propmubi.agents.v1.offices_pb2_grpc import add_OfficeServiceServicer_to_server
 
 
 def wire(service: Service) -> list[str]:
@@ -23,7 +27,8 @@ def wire(service: Service) -> list[str]:
     agent_repository = AgentRepository(service.database)
     listing_repository = ListingRepository(service.database)
     listings = ListingService(listing_repository, agent_repository)
-    agents = AgentService(agent_repository, listings.leave_market)
+    agents = AgentService(agent_repository, listings)
+    offices = OfficeService(OfficeRepository(service.database), agent_repository, agents)
     add_AgentServiceServicer_to_server(
         AgentServicer(service.database, agents, page_tokens), service.server.server
     )
@@ -31,8 +36,15 @@ def wire(service: Service) -> list[str]:
         ListingServicer(service.database, listings, Pages(listing_repository), page_tokens),
         service.server.server,
     )
+    add_OfficeServiceServicer_to_server(
+        OfficeServicer(service.database, offices, page_tokens), service.server.server
+    )
     service.consume("projects", ListingConsumers(listings).of_projects)
-    return ["propmubi.agents.v1.AgentService", "propmubi.agents.v1.ListingService"]
+    return [
+        "propmubi.agents.v1.AgentService",
+        "propmubi.agents.v1.OfficeService",
+        "propmubi.agents.v1.ListingService",
+    ]
 
 
 async def main() -> None:

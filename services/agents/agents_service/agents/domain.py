@@ -46,6 +46,8 @@ class Agent(Profile):
     office_id: uuid.UUID | None
     verification_status: str
     status: AgentStatus
+    # Whether it was her office that suspended her; what an administrator did, only an administrator undoes.
+    suspended_by_office: bool
     version: int
     created_at: datetime
     updated_at: datetime

@@ -1,6 +1,6 @@
 """The tables of agents."""
 
-from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Table, Text, Uuid, func
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Table, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from agents_service.metadata import metadata
@@ -22,12 +22,14 @@ agents = Table(
     Column("service_areas", ARRAY(Text), nullable=False),
     Column("bio", Text),
     Column("status", Text, nullable=False),
+    Column("suspended_by_office", Boolean, nullable=False, server_default="false"),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 # The directory, newest first: ids are UUIDv7.
 Index("agents_status_id", agents.c.status, agents.c.id)
+Index("agents_office_id", agents.c.office_id, agents.c.status, agents.c.id)
 Index("agents_service_areas", agents.c.service_areas, postgresql_using="gin")
 
 # Append-only: who changed what, from, to, when and why.

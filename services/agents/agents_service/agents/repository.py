@@ -3,9 +3,9 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from agents_service.agents.domain import Agent, AgentStatus, Profile
@@ -16,6 +16,14 @@ from chassis.errors import AlreadyExists, NotFound, StaleVersion
 from chassis.ids import new_id
 
 _GET = select(agents).where(agents.c.id == bindparam("id"))
+_OF_USER = select(agents).where(agents.c.user_id == bindparam("user_id"))
+
+_NARROWED: Final[Mapping[str, ColumnElement[bool]]] = {
+    "office_id": agents.c.office_id == bindparam("office_id"),
+    "service_areas": agents.c.service_areas.contains(bindparam("service_areas")),
+    "languages": agents.c.languages.contains(bindparam("languages")),
+    "before": agents.c.id < bindparam("before"),
+}
 
 
 class AgentRepository:
@@ -28,25 +36,48 @@ class AgentRepository:
         """The agent; raises NotFound."""
         return _existing(await self._database.fetch_one(_GET, {"id": agent_id}))
 
+    async def of_user(self, user_id: uuid.UUID) -> Agent:
+        """The agent, or applicant, who a person is; raises NotFound."""
+        return _existing(await self._database.fetch_one(_OF_USER, {"user_id": user_id}))
+
     async def list_page(
-        self, *, status: AgentStatus, service_area: str | None, before: uuid.UUID | None, limit: int
+        self,
+        *,
+        status: AgentStatus,
+        office_id: uuid.UUID | None,
+        service_area: str | None,
+        language: str | None,
+        before: uuid.UUID | None,
+        limit: int,
     ) -> list[Agent]:
-        """Agents by status and locality, newest first, beginning after the id `before`."""
-        statement = select(agents).where(agents.c.status == bindparam("status"))
-        if service_area is not None:
-            statement = statement.where(agents.c.service_areas.contains(bindparam("service_areas")))
-        if before is not None:
-            statement = statement.where(agents.c.id < bindparam("before"))
+        """Agents by status, office, locality and language, newest first, beginning after the id `before`."""
+        given = {
+            "office_id": office_id,
+            "service_areas": [service_area] if service_area is not None else None,
+            "languages": [language] if language is not None else None,
+            "before": before,
+        }
+        narrowed = tuple(name for name, value in given.items() if value is not None)
+        statement = select(agents).where(
+            agents.c.status == bindparam("status"), *(_NARROWED[name] for name in narrowed)
+        )
         rows = await self._database.fetch(
             statement.order_by(agents.c.id.desc()).limit(bindparam("limit")),
-            {"status": status, "service_areas": [service_area], "before": before, "limit": limit},
-            key=("agents.list_page", service_area is not None, before is not None),
+            {**given, "status": status, "limit": limit},
+            key=("agents.list_page", narrowed),
         )
         return [_agent(row) for row in rows]
 
     async def locked(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:
         """The agent, locked until the transaction ends; raises NotFound."""
         found = await tx.execute(select(agents).where(agents.c.id == agent_id).with_for_update())
+        return _existing(found.mappings().first())
+
+    async def locked_of_user(self, tx: Transaction, user_id: uuid.UUID) -> Agent:
+        """The agent, or applicant, who a person is, locked until the transaction ends; raises NotFound."""
+        found = await tx.execute(
+            select(agents).where(agents.c.user_id == user_id).with_for_update()
+        )
         return _existing(found.mappings().first())
 
     async def kept(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:

@@ -1,8 +1,8 @@
 """What can be done with agents, and by whom."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from agents_service.agents.domain import Agent, AgentStatus, Profile, moved
 from agents_service.agents.repository import AgentRepository, not_found
@@ -10,18 +10,25 @@ from chassis import phones, rera
 from chassis.database import Transaction
 from chassis.errors import InvalidArgument, PermissionDenied, Violation, check_version
 from chassis.identity import Principal
-from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
+from propmubi.agents.v1.events_pb2 import AgentOfficeChanged, AgentSuspended, AgentVerified
 
-# Takes an agent's listings off the market: given her id and who suspended her.
-LeaveMarket = Callable[[Transaction, uuid.UUID, str], Awaitable[None]]
+
+class Homes(Protocol):
+    """What an agent lists, which depends on what she is."""
+
+    async def leave_market(self, tx: Transaction, agent_id: uuid.UUID, changed_by: str) -> None: ...
+
+    async def follow_agent(
+        self, tx: Transaction, agent_id: uuid.UUID, office_id: uuid.UUID | None, changed_by: str
+    ) -> None: ...
 
 
 class AgentService:
     """The use cases of agents. Each takes the transaction that its caller opened."""
 
-    def __init__(self, agents: AgentRepository, leave_market: LeaveMarket) -> None:
+    def __init__(self, agents: AgentRepository, homes: Homes) -> None:
         self._agents = agents
-        self._leave_market = leave_market
+        self._homes = homes
 
     async def apply(self, tx: Transaction, caller: Principal, profile: Mapping[str, Any]) -> Agent:
         """The application of `caller`; raises AlreadyExists for a second one."""
@@ -41,15 +48,24 @@ class AgentService:
         caller: Principal | None,
         *,
         status: AgentStatus,
+        office_id: uuid.UUID | None,
         service_area: str | None,
+        language: str | None,
         before: uuid.UUID | None,
         limit: int,
     ) -> list[Agent]:
         """A page of the directory; raises PermissionDenied for a status that is not public."""
-        if status is not AgentStatus.ACTIVE and not (caller and caller.is_admin):
-            raise PermissionDenied("Only administrators may list agents who are not active.")
+        if status is not AgentStatus.ACTIVE and not _administers(caller, office_id):
+            raise PermissionDenied(
+                "Only administrators, and an office's admin with its office_id, may list agents who are not active."
+            )
         return await self._agents.list_page(
-            status=status, service_area=service_area, before=before, limit=limit
+            status=status,
+            office_id=office_id,
+            service_area=service_area,
+            language=language,
+            before=before,
+            limit=limit,
         )
 
     async def update(
@@ -60,7 +76,7 @@ class AgentService:
         changes: Mapping[str, Any],
         expected_version: int | None,
     ) -> Agent:
-        """Change the caller's own profile; an administrator may change anybody's."""
+        """Change the caller's own profile; an administrator, or the admin of her office, may change anybody's."""
         agent = await self._agents.locked(tx, agent_id)
         if not sees_all_of(caller, agent):
             raise not_found()
@@ -82,24 +98,52 @@ class AgentService:
         move: str,
         reason: str | None = None,
     ) -> Agent:
-        """Verify, suspend or reinstate an agent, and tell the other services."""
+        """Verify, suspend or reinstate an agent, as an administrator or the admin of her office, and tell the others."""
         agent = await self._agents.locked(tx, agent_id)
+        if not _administers(caller, agent.office_id):
+            raise not_found()
+        if agent.status is AgentStatus.SUSPENDED and not (
+            caller.is_admin or agent.suspended_by_office
+        ):
+            raise PermissionDenied("An administrator suspended her: only one can reinstate her.")
         status = moved(agent, move).status
-        agent = await self._agents.change(tx, agent, {"status": status}, caller.subject, reason)
+        by_office = status is AgentStatus.SUSPENDED and not caller.is_admin
+        changes = {"status": status, "suspended_by_office": by_office}
+        agent = await self._agents.change(tx, agent, changes, caller.subject, reason)
         ids = {"agent_id": str(agent.id), "user_id": str(agent.user_id)}
         if status is AgentStatus.ACTIVE:
             office_id = str(agent.office_id) if agent.office_id else None
             tx.publish(AgentVerified(**ids, office_id=office_id), agent.id)
         else:
-            await self._leave_market(tx, agent.id, caller.subject)
+            await self._homes.leave_market(tx, agent.id, caller.subject)
             tx.publish(AgentSuspended(**ids), agent.id)
         return agent
 
+    async def set_office(
+        self, tx: Transaction, agent: Agent, office_id: uuid.UUID | None, changed_by: str
+    ) -> None:
+        """Have `agent`, who is locked, belong to an office or to none, her listings with her, and tell the others."""
+        agent = await self._agents.change(tx, agent, {"office_id": office_id}, changed_by)
+        await self._homes.follow_agent(tx, agent.id, office_id, changed_by)
+        event = AgentOfficeChanged(agent_id=str(agent.id), user_id=str(agent.user_id))
+        if office_id is not None:
+            event.office_id = str(office_id)
+        tx.publish(event, agent.id)
+
 
 def sees_all_of(caller: Principal | None, agent: Agent) -> bool:
-    """Whether `caller` is the agent herself, an administrator, or a service of ours that has to reach her."""
+    """Whether `caller` is the agent herself, administers her, or is a service of ours that has to reach her."""
     return caller is not None and (
-        caller.is_admin or caller.is_service or caller.subject == str(agent.user_id)
+        caller.is_service
+        or caller.subject == str(agent.user_id)
+        or _administers(caller, agent.office_id)
+    )
+
+
+def _administers(caller: Principal | None, office_id: uuid.UUID | None) -> bool:
+    """Whether `caller` is an administrator, or the admin of this office."""
+    return caller is not None and (
+        caller.is_admin or (office_id is not None and caller.administered_office_id == office_id)
     )
 
 

@@ -60,11 +60,14 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
     ) -> pb.ListAgentsResponse:
         caller = principal_or_none()
         page = self._page_tokens.page(request)
-        wanted = values(request, "status", "service_area")
+        wanted = values(request, "status", "office_id", "service_area", "language")
+        office_id = wanted["office_id"]
         found = await self._service.list_page(
             caller,
             status=AgentStatus(wanted["status"] or AgentStatus.ACTIVE),
+            office_id=office_id and uuid.UUID(office_id),
             service_area=wanted["service_area"],
+            language=wanted["language"],
             before=page.last_id,
             limit=page.limit,
         )

@@ -128,6 +128,7 @@ PUBLIC: Final = frozenset(
 )
 # What is over stays as it was: it is listed again as a new listing.
 FINAL: Final = frozenset({StandardStatus.CANCELED, StandardStatus.EXPIRED, StandardStatus.CLOSED})
+NOT_OVER: Final = frozenset(StandardStatus) - FINAL
 _DRAFTS: Final = frozenset({StandardStatus.INCOMPLETE, StandardStatus.COMING_SOON})
 
 _PEOPLE: Final = frozenset({Mover.AGENT, Mover.OFFICE_ADMIN})

@@ -142,7 +142,7 @@ class ListingRepository:
         return found[0]
 
     async def locked_of_agent(
-        self, tx: Transaction, agent_id: uuid.UUID, statuses: Sequence[str]
+        self, tx: Transaction, agent_id: uuid.UUID, statuses: Iterable[str]
     ) -> list[Listing]:
         """The agent's listings in `statuses`, locked."""
         return await self._locked(
@@ -169,11 +169,16 @@ class ListingRepository:
         return listing
 
     async def change(
-        self, tx: Transaction, listing: Listing, changes: Mapping[str, Any], changed_by: str
-    ) -> Listing:
-        """Write `changes` to `listing`, which is locked, and to its history."""
-        [after] = await self._update(tx, [listing], changes)
-        await _note(tx, [(listing, after)], changes, changed_by, None)
+        self,
+        tx: Transaction,
+        before: Sequence[Listing],
+        changes: Mapping[str, Any],
+        changed_by: str,
+        reason: str | None = None,
+    ) -> list[Listing]:
+        """Write `changes` to listings, which are locked, and to their histories."""
+        after = await self._update(tx, before, changes)
+        await _note(tx, zip(before, after, strict=True), changes, changed_by, reason)
         return after
 
     async def move(

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ import orjson
 
 from agents_service.agents.repository import AgentRepository
 from agents_service.listings.domain import (
+    NOT_OVER,
     PUBLIC,
     Change,
     Listing,
@@ -152,7 +153,7 @@ class ListingService:
         wanted = before._replace(**changes)
         check_changeable(before, wanted)
         check_consistent(wanted._asdict(), changes, today())
-        after = await self._listings.change(tx, before, changes, caller.subject)
+        [after] = await self._listings.change(tx, [before], changes, caller.subject)
         fields = dict.fromkeys(map(field_of, changes))
         if before.is_public and "list_price" in fields:
             del fields["list_price"]
@@ -161,7 +162,7 @@ class ListingService:
                 ListingPriceChanged(listing=shown, from_price=before.list_price or 0), after.id
             )
         if fields:
-            tx.publish(ListingUpdated(listing_id=str(after.id), fields=fields), after.id)
+            _publish_update(tx, after, fields)
         return after
 
     async def delete(
@@ -225,6 +226,16 @@ class ListingService:
             moved = await self._listings.move(tx, found, target, changed_by, "agent.suspended")
             for before, after in zip(found, moved, strict=True):
                 _publish_move(tx, before, after)
+
+    async def follow_agent(
+        self, tx: Transaction, agent_id: uuid.UUID, office_id: uuid.UUID | None, changed_by: str
+    ) -> None:
+        """Take what an agent lists, and is not over, into the office that she belongs to now, if any."""
+        found = await self._listings.locked_of_agent(tx, agent_id, NOT_OVER)
+        if found:
+            changes = {"list_office_id": office_id}
+            for after in await self._listings.change(tx, found, changes, changed_by):
+                _publish_update(tx, after, changes)
 
     async def follow_unit(
         self, tx: Transaction, unit_id: uuid.UUID, status: StandardStatus, reason: str
@@ -311,12 +322,26 @@ def _differs(name: str, listing: Listing, value: Any) -> bool:
     return bool(stored != value)
 
 
+def _ownership(listing: Listing) -> dict[str, Any]:
+    office_id = listing.list_office_id
+    return {
+        "list_agent_id": str(listing.list_agent_id),
+        "list_office_id": None if office_id is None else str(office_id),
+    }
+
+
+def _publish_update(tx: Transaction, after: Listing, fields: Iterable[str]) -> None:
+    event = ListingUpdated(listing_id=str(after.id), fields=fields, **_ownership(after))
+    tx.publish(event, after.id)
+
+
 def _publish_move(tx: Transaction, before: Listing, after: Listing) -> None:
     tx.publish(
         ListingStatusChanged(
             listing_id=str(after.id),
             from_status=status_number(before.standard_status),
             to_status=status_number(after.standard_status),
+            **_ownership(after),
         ),
         after.id,
     )

@@ -8,11 +8,16 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
-from auth_service.users.domain import AGENT, BUILDER
+from auth_service.users.domain import AGENT, BUILDER, OFFICE_ADMIN
 from auth_service.users.service import UserService
 from chassis.database import Transaction
 from chassis.events import Handler
-from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
+from propmubi.agents.v1.events_pb2 import (
+    AgentOfficeChanged,
+    AgentSuspended,
+    AgentVerified,
+    OfficeVerified,
+)
 from propmubi.common.v1.event_pb2 import Event
 from propmubi.projects.v1.events_pb2 import BuilderSuspended, BuilderVerified
 
@@ -25,6 +30,8 @@ class UserConsumers:
         self.of_agents: Mapping[type[Message], Handler] = {
             AgentVerified: self.agent_verified,
             AgentSuspended: self.agent_suspended,
+            AgentOfficeChanged: self.agent_office_changed,
+            OfficeVerified: self.office_verified,
         }
         self.of_projects: Mapping[type[Message], Handler] = {
             BuilderVerified: self.builder_verified,
@@ -48,6 +55,20 @@ class UserConsumers:
         await self._service.revoke(
             tx, user_id, AGENT, "event:agents", agent_id=None, office_id=None
         )
+
+    async def agent_office_changed(
+        self, tx: Transaction, payload: AgentOfficeChanged, _event: Event
+    ) -> None:
+        office_id = uuid.UUID(payload.office_id) if payload.HasField("office_id") else None
+        await self._service.set_office(
+            tx, uuid.UUID(payload.user_id), AGENT, "event:agents", office_id
+        )
+
+    async def office_verified(
+        self, tx: Transaction, payload: OfficeVerified, _event: Event
+    ) -> None:
+        user_id, office_id = uuid.UUID(payload.user_id), uuid.UUID(payload.office_id)
+        await self._service.grant(tx, user_id, OFFICE_ADMIN, "event:agents", office_id=office_id)
 
     async def builder_verified(
         self, tx: Transaction, payload: BuilderVerified, _event: Event

@@ -19,6 +19,7 @@ class UserStatus(StrEnum):
 BUYER = "buyer"
 ADMIN = "admin"
 AGENT = "agent"
+OFFICE_ADMIN = "office_admin"
 BUILDER = "builder"
 
 

@@ -89,6 +89,22 @@ class UserService:
         event = RoleRevoked(user_id=str(user.id), role=role, tokens_issued_before=timestamp(now))
         tx.publish(event, user.id)
 
+    async def set_office(
+        self, tx: Transaction, user_id: uuid.UUID, role: str, by: str, office_id: uuid.UUID | None
+    ) -> None:
+        """Have her hold `role`, if she holds it, in this office or in none.
+
+        Who held it in another loses it there at once, and holds it anew: what she was issued names an office that is
+        not hers any more.
+        """
+        user = await self._users.locked(tx, user_id)
+        if role not in user.roles or user.office_id == office_id:
+            return
+        agent_id = user.agent_id
+        if user.office_id is not None:
+            await self.revoke(tx, user_id, role, by, office_id=None)
+        await self.grant(tx, user_id, role, by, agent_id=agent_id, office_id=office_id)
+
     async def former_admins(self) -> list[uuid.UUID]:
         """Those who are administrators by a phone that the settings don't name any more."""
         admins = await self._users.granted(ADMIN, BY_SETTINGS)

@@ -15,7 +15,12 @@ from google.protobuf.message import Message
 from chassis.errors import InvalidArgument, PermissionDenied, StaleVersion, Unauthenticated
 from chassis.outbox import event_name
 from chassis.redis import stream_of
-from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
+from propmubi.agents.v1.events_pb2 import (
+    AgentOfficeChanged,
+    AgentSuspended,
+    AgentVerified,
+    OfficeVerified,
+)
 from propmubi.auth.v1 import auth_pb2 as pb
 from propmubi.common.v1.event_pb2 import Event
 from propmubi.projects.v1.events_pb2 import BuilderSuspended, BuilderVerified
@@ -208,3 +213,26 @@ async def test_hot_calls_ask_the_database_once(auth: Auth) -> None:
     await auth.refresh(signed_in.refresh_token)
     refreshing = await asked(auth)
     assert [query.split()[0].upper() for query in (refreshing - reading).elements()] == ["WITH"]
+
+
+async def test_an_office_makes_its_founder_its_admin_and_who_leaves_one_loses_her_tokens_at_once(
+    auth: Auth,
+) -> None:
+    signed_in = await auth.sign_in()
+    user_id, agent_id, office_id = signed_in.user.id, str(uuid.uuid4()), str(uuid.uuid4())
+    await tell(auth, "agents", AgentVerified(agent_id=agent_id, user_id=user_id), agent_id, 1)
+    entered = AgentOfficeChanged(agent_id=agent_id, user_id=user_id, office_id=office_id)
+    await tell(auth, "agents", entered, agent_id, 2)
+    founded = OfficeVerified(office_id=office_id, agent_id=agent_id, user_id=user_id)
+    await tell(auth, "agents", founded, office_id, 1)
+    await roles_become(auth, user_id, "agent", "office_admin")
+    inside = await auth.refresh(signed_in.refresh_token)
+    said = claims(inside.access_token)
+    assert (said["agent_id"], said["office_id"]) == (agent_id, office_id)
+
+    left = AgentOfficeChanged(agent_id=agent_id, user_id=user_id)
+    await tell(auth, "agents", left, agent_id, 3)
+    await refused_by_now(auth, inside.access_token)
+    await roles_become(auth, user_id, "agent", "office_admin")
+    solo = claims((await auth.refresh(inside.refresh_token)).access_token)
+    assert (solo["agent_id"], solo.get("office_id")) == (agent_id, None)

@@ -234,6 +234,8 @@ class ListAgentsRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     service_area: _builtins.str
     """Only agents who work in this locality."""
     status: Global___AgentStatus.ValueType
@@ -242,6 +244,10 @@ class ListAgentsRequest(_message.Message):
     """How many at most; 20 unless given."""
     page_token: _builtins.str
     """From the page before."""
+    office_id: _builtins.str
+    """Only agents of this office."""
+    language: _builtins.str
+    """Only agents who speak this language."""
     def __init__(
         self,
         *,
@@ -249,11 +255,17 @@ class ListAgentsRequest(_message.Message):
         status: Global___AgentStatus.ValueType | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str | None = ...,
+        office_id: _builtins.str | None = ...,
+        language: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "_page_token", b"_page_token", "_service_area", b"_service_area", "_status", b"_status", "page_size", b"page_size", "page_token", b"page_token", "service_area", b"service_area", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_language", b"_language", "_office_id", b"_office_id", "_page_size", b"_page_size", "_page_token", b"_page_token", "_service_area", b"_service_area", "_status", b"_status", "language", b"language", "office_id", b"office_id", "page_size", b"page_size", "page_token", b"page_token", "service_area", b"service_area", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "_page_token", b"_page_token", "_service_area", b"_service_area", "_status", b"_status", "page_size", b"page_size", "page_token", b"page_token", "service_area", b"service_area", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_language", b"_language", "_office_id", b"_office_id", "_page_size", b"_page_size", "_page_token", b"_page_token", "_service_area", b"_service_area", "_status", b"_status", "language", b"language", "office_id", b"office_id", "page_size", b"page_size", "page_token", b"page_token", "service_area", b"service_area", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__language: _TypeAlias = _typing.Literal["language"]  # noqa: Y015
+    _WhichOneofArgType__language: _TypeAlias = _typing.Literal["_language", b"_language"]  # noqa: Y015
+    _WhichOneofReturnType__office_id: _TypeAlias = _typing.Literal["office_id"]  # noqa: Y015
+    _WhichOneofArgType__office_id: _TypeAlias = _typing.Literal["_office_id", b"_office_id"]  # noqa: Y015
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
     _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
@@ -262,6 +274,10 @@ class ListAgentsRequest(_message.Message):
     _WhichOneofArgType__service_area: _TypeAlias = _typing.Literal["_service_area", b"_service_area"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
     _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__language) -> _WhichOneofReturnType__language | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__office_id) -> _WhichOneofReturnType__office_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
     @_typing.overload

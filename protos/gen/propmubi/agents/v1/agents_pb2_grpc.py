@@ -89,8 +89,8 @@ class AgentServiceServicer:
     def GetAgent(self, request, context):
         """One agent.
 
-        Active agents are public; others are seen by themselves and by administrators. The phone is
-        shown to the agent herself and to administrators.
+        Active agents are public; others are seen by themselves, the admin of their office and
+        administrators. So is the phone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +99,8 @@ class AgentServiceServicer:
     def ListAgents(self, request, context):
         """The directory: agents, newest first.
 
-        Only active ones, except that an administrator may ask for another status.
+        Only active ones, except that an administrator, and the admin of the office that is asked for, may
+        ask for another status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +115,8 @@ class AgentServiceServicer:
 
     def VerifyAgent(self, request, context):
         """Verify an agent: pending_verification → active.
+
+        An administrator does, or the admin of her office.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +124,8 @@ class AgentServiceServicer:
 
     def SuspendAgent(self, request, context):
         """Suspend an agent: active → suspended.
+
+        An administrator does, or the admin of her office. Her listings leave the market.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +133,8 @@ class AgentServiceServicer:
 
     def ReinstateAgent(self, request, context):
         """Reinstate an agent: suspended → active.
+
+        An administrator does, or the admin of her office if it was her office that suspended her.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,22 +42,32 @@ class AgentServiceStub:
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.GetAgentRequest, _agents_pb2.Agent]
     """One agent.
 
-    Active agents are public; others are seen by themselves and by administrators. The phone is
-    shown to the agent herself and to administrators.
+    Active agents are public; others are seen by themselves, the admin of their office and
+    administrators. So is the phone.
     """
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agents_pb2.ListAgentsRequest, _agents_pb2.ListAgentsResponse]
     """The directory: agents, newest first.
 
-    Only active ones, except that an administrator may ask for another status.
+    Only active ones, except that an administrator, and the admin of the office that is asked for, may
+    ask for another status.
     """
     UpdateAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.UpdateAgentRequest, _agents_pb2.Agent]
     """Change one's own profile."""
     VerifyAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.VerifyAgentRequest, _agents_pb2.Agent]
-    """Verify an agent: pending_verification → active."""
+    """Verify an agent: pending_verification → active.
+
+    An administrator does, or the admin of her office.
+    """
     SuspendAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.SuspendAgentRequest, _agents_pb2.Agent]
-    """Suspend an agent: active → suspended."""
+    """Suspend an agent: active → suspended.
+
+    An administrator does, or the admin of her office. Her listings leave the market.
+    """
     ReinstateAgent: _grpc.UnaryUnaryMultiCallable[_agents_pb2.ReinstateAgentRequest, _agents_pb2.Agent]
-    """Reinstate an agent: suspended → active."""
+    """Reinstate an agent: suspended → active.
+
+    An administrator does, or the admin of her office if it was her office that suspended her.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -73,22 +83,32 @@ class AgentServiceAsyncStub(AgentServiceStub):
     GetAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.GetAgentRequest, _agents_pb2.Agent]  # type: ignore[assignment]
     """One agent.
 
-    Active agents are public; others are seen by themselves and by administrators. The phone is
-    shown to the agent herself and to administrators.
+    Active agents are public; others are seen by themselves, the admin of their office and
+    administrators. So is the phone.
     """
     ListAgents: _aio.UnaryUnaryMultiCallable[_agents_pb2.ListAgentsRequest, _agents_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """The directory: agents, newest first.
 
-    Only active ones, except that an administrator may ask for another status.
+    Only active ones, except that an administrator, and the admin of the office that is asked for, may
+    ask for another status.
     """
     UpdateAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.UpdateAgentRequest, _agents_pb2.Agent]  # type: ignore[assignment]
     """Change one's own profile."""
     VerifyAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.VerifyAgentRequest, _agents_pb2.Agent]  # type: ignore[assignment]
-    """Verify an agent: pending_verification → active."""
+    """Verify an agent: pending_verification → active.
+
+    An administrator does, or the admin of her office.
+    """
     SuspendAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.SuspendAgentRequest, _agents_pb2.Agent]  # type: ignore[assignment]
-    """Suspend an agent: active → suspended."""
+    """Suspend an agent: active → suspended.
+
+    An administrator does, or the admin of her office. Her listings leave the market.
+    """
     ReinstateAgent: _aio.UnaryUnaryMultiCallable[_agents_pb2.ReinstateAgentRequest, _agents_pb2.Agent]  # type: ignore[assignment]
-    """Reinstate an agent: suspended → active."""
+    """Reinstate an agent: suspended → active.
+
+    An administrator does, or the admin of her office if it was her office that suspended her.
+    """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """The directory of agents, and how one becomes one."""
@@ -113,8 +133,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agents_pb2.Agent, _abc.Awaitable[_agents_pb2.Agent]]:
         """One agent.
 
-        Active agents are public; others are seen by themselves and by administrators. The phone is
-        shown to the agent herself and to administrators.
+        Active agents are public; others are seen by themselves, the admin of their office and
+        administrators. So is the phone.
         """
 
     @_abc_1.abstractmethod
@@ -125,7 +145,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agents_pb2.ListAgentsResponse, _abc.Awaitable[_agents_pb2.ListAgentsResponse]]:
         """The directory: agents, newest first.
 
-        Only active ones, except that an administrator may ask for another status.
+        Only active ones, except that an administrator, and the admin of the office that is asked for, may
+        ask for another status.
         """
 
     @_abc_1.abstractmethod
@@ -142,7 +163,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agents_pb2.VerifyAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agents_pb2.Agent, _abc.Awaitable[_agents_pb2.Agent]]:
-        """Verify an agent: pending_verification → active."""
+        """Verify an agent: pending_verification → active.
+
+        An administrator does, or the admin of her office.
+        """
 
     @_abc_1.abstractmethod
     def SuspendAgent(
@@ -150,7 +174,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agents_pb2.SuspendAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agents_pb2.Agent, _abc.Awaitable[_agents_pb2.Agent]]:
-        """Suspend an agent: active → suspended."""
+        """Suspend an agent: active → suspended.
+
+        An administrator does, or the admin of her office. Her listings leave the market.
+        """
 
     @_abc_1.abstractmethod
     def ReinstateAgent(
@@ -158,6 +185,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agents_pb2.ReinstateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agents_pb2.Agent, _abc.Awaitable[_agents_pb2.Agent]]:
-        """Reinstate an agent: suspended → active."""
+        """Reinstate an agent: suspended → active.
+
+        An administrator does, or the admin of her office if it was her office that suspended her.
+        """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -78,6 +78,68 @@ class AgentSuspended(_message.Message):
 Global___AgentSuspended: _TypeAlias = AgentSuspended  # noqa: Y015
 
 @_typing.final
+class AgentOfficeChanged(_message.Message):
+    """An agent entered an office, or left one. Aggregate: the agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    user_id: _builtins.str
+    """Her account."""
+    office_id: _builtins.str
+    """The office she belongs to now; absent when to none."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        office_id: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_office_id", b"_office_id", "office_id", b"office_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_office_id", b"_office_id", "agent_id", b"agent_id", "office_id", b"office_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__office_id: _TypeAlias = _typing.Literal["office_id"]  # noqa: Y015
+    _WhichOneofArgType__office_id: _TypeAlias = _typing.Literal["_office_id", b"_office_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__office_id) -> _WhichOneofReturnType__office_id | None: ...
+
+Global___AgentOfficeChanged: _TypeAlias = AgentOfficeChanged  # noqa: Y015
+
+@_typing.final
+class OfficeVerified(_message.Message):
+    """An office was verified; its founder administers it. Aggregate: the office."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """The office."""
+    agent_id: _builtins.str
+    """Who founded it."""
+    user_id: _builtins.str
+    """Her account."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "office_id", b"office_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfficeVerified: _TypeAlias = OfficeVerified  # noqa: Y015
+
+@_typing.final
 class ListingPublished(_message.Message):
     """A listing became active for the first time, or again. Aggregate: the listing."""
 
@@ -138,24 +200,34 @@ class ListingStatusChanged(_message.Message):
     LISTING_ID_FIELD_NUMBER: _builtins.int
     FROM_STATUS_FIELD_NUMBER: _builtins.int
     TO_STATUS_FIELD_NUMBER: _builtins.int
+    LIST_AGENT_ID_FIELD_NUMBER: _builtins.int
+    LIST_OFFICE_ID_FIELD_NUMBER: _builtins.int
     listing_id: _builtins.str
     """The listing."""
     from_status: _listings_pb2.StandardStatus.ValueType
     """The status before."""
     to_status: _listings_pb2.StandardStatus.ValueType
     """The status after."""
+    list_agent_id: _builtins.str
+    """Its agent."""
+    list_office_id: _builtins.str
+    """Her office."""
     def __init__(
         self,
         *,
         listing_id: _builtins.str = ...,
         from_status: _listings_pb2.StandardStatus.ValueType = ...,
         to_status: _listings_pb2.StandardStatus.ValueType = ...,
+        list_agent_id: _builtins.str = ...,
+        list_office_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id", "list_office_id", b"list_office_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_status", b"from_status", "listing_id", b"listing_id", "to_status", b"to_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id", "from_status", b"from_status", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_id", b"listing_id", "to_status", b"to_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__list_office_id: _TypeAlias = _typing.Literal["list_office_id"]  # noqa: Y015
+    _WhichOneofArgType__list_office_id: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_office_id) -> _WhichOneofReturnType__list_office_id | None: ...
 
 Global___ListingStatusChanged: _TypeAlias = ListingStatusChanged  # noqa: Y015
 
@@ -167,8 +239,14 @@ class ListingUpdated(_message.Message):
 
     LISTING_ID_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    LIST_AGENT_ID_FIELD_NUMBER: _builtins.int
+    LIST_OFFICE_ID_FIELD_NUMBER: _builtins.int
     listing_id: _builtins.str
     """The listing."""
+    list_agent_id: _builtins.str
+    """Its agent."""
+    list_office_id: _builtins.str
+    """Her office."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which fields."""
@@ -178,11 +256,15 @@ class ListingUpdated(_message.Message):
         *,
         listing_id: _builtins.str = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
+        list_agent_id: _builtins.str = ...,
+        list_office_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id", "list_office_id", b"list_office_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "listing_id", b"listing_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id", "fields", b"fields", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_id", b"listing_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__list_office_id: _TypeAlias = _typing.Literal["list_office_id"]  # noqa: Y015
+    _WhichOneofArgType__list_office_id: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_office_id) -> _WhichOneofReturnType__list_office_id | None: ...
 
 Global___ListingUpdated: _TypeAlias = ListingUpdated  # noqa: Y015

@@ -15,7 +15,7 @@ from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from propmubi.options.v1 import options_pb2
-from propmubi.options.v1.options_pb2 import Format, Rules
+from propmubi.options.v1.options_pb2 import Cookie, Format, Rules
 
 Check: TypeAlias = Callable[[Any], str | None]
 """Says what is wrong with one value, or None."""
@@ -69,6 +69,7 @@ class FieldRules:
     sensitive: bool
     rules: Rules
     example: str
+    cookie: Cookie | None
 
 
 @cache
@@ -82,6 +83,11 @@ def field_rules(field: FieldDescriptor) -> FieldRules:
         sensitive=options.Extensions[options_pb2.sensitive],
         rules=options.Extensions[options_pb2.rules],
         example=options.Extensions[options_pb2.example],
+        cookie=(
+            options.Extensions[options_pb2.cookie]
+            if options.HasExtension(options_pb2.cookie)
+            else None
+        ),
     )
 
 

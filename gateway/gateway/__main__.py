@@ -16,6 +16,7 @@ from chassis.service import REVOCATIONS_BACK_SECONDS
 from chassis.settings import load
 from gateway.app import Peers, create_app
 from gateway.contract import SERVICES, load_contract, platform_files
+from gateway.cookies import CookieRules
 from gateway.cors import Cors
 from gateway.exchange import App
 from gateway.middleware import EdgeRules
@@ -64,7 +65,11 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
             operations=contract.operations,
             openapi=document(contract),
             peers=Peers(channels, readiness),
-            edges=Edges(verifier, limiter),
+            edges=Edges(
+                verifier,
+                limiter,
+                CookieRules(settings.cors_origins, secure=settings.environment != "development"),
+            ),
             allowances=settings.allowances(),
             rules=EdgeRules(
                 Cors(settings.cors_origins), settings.trusted_proxies, settings.trace_sample_ratio

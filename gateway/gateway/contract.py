@@ -26,6 +26,7 @@ from gateway.operation import EMPTY, ContractError, HttpMethod, Operation
 from gateway.refusals import (
     PARAMETER,
     refuse_collisions,
+    refuse_cookies,
     refuse_fields,
     refuse_method,
     refuse_rule,
@@ -61,6 +62,7 @@ def load_contract(*files: FileDescriptor) -> Contract:
             else:
                 internal.append(rpc_path(method))
     refuse_collisions(operations)
+    refuse_cookies(operations)
     operations = [
         replace(operation, location=location(operation, operations)) for operation in operations
     ]
@@ -133,6 +135,7 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
         location=options.Extensions[options_pb2.location],
         batch=batch_of(method, options.Extensions[options_pb2.batch]),
         read_only=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        forgets_cookie=options.Extensions[options_pb2.forgets_cookie],
         operation_id=method.name[0].lower() + method.name[1:],
         tag=method.containing_service.name.removesuffix("Service"),
         summary=summary,

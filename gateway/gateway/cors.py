@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from gateway.errors import Headers
 
 METHODS = b"GET, POST, PUT, PATCH, DELETE"
-ALLOWED = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Correlation-ID, Traceparent"
+ALLOWED = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Correlation-ID, Traceparent, X-Use-Cookie"
 EXPOSED = (
     b"ETag, Location, Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, "
     b"X-Correlation-ID, Deprecation, Sunset, Link"

@@ -63,7 +63,7 @@ class Components:
         if text := comments().get(message.full_name):
             schema["description"] = text
         schema["properties"] = {member.field.name: self.member(member, shape) for member in given}
-        if required := [member.field.name for member in given if member.required]:
+        if required := [member.field.name for member in given if must_be_sent(member, shape)]:
             schema["required"] = required
         if shape is not Shape.OUTPUT:
             schema["additionalProperties"] = False
@@ -147,6 +147,12 @@ class Components:
         if self._owners.get(name, described.full_name) == described.full_name:
             return name
         return described.file.package.split(".")[1].capitalize() + name
+
+
+def must_be_sent(member: Member, shape: Shape) -> bool:
+    """Whether a property is always there; what a browser may have in a cookie instead is not, in what it sends."""
+    by_cookie = field_rules(member.field).cookie is not None and shape is Shape.INPUT
+    return member.required and not by_cookie
 
 
 def reference(name: str) -> Json:

@@ -15,8 +15,9 @@ import orjson
 from chassis.rules import message_of
 from gateway.breaking import differences
 from gateway.contract import Contract, comments, load_contract
+from gateway.cookies import cookie_names, replied_by_cookie
 from gateway.errors import DEFAULTS
-from gateway.json_schema import Components, Json, reference
+from gateway.json_schema import Components, Json, must_be_sent, reference
 from gateway.operation import BODILESS, EMPTY, Operation, body_fields, query_fields
 from gateway.schemas import Shape, members
 from propmubi.common.v1.errors_pb2 import ErrorCode
@@ -51,6 +52,7 @@ RESPONSE_HEADERS: Final = {
     "Idempotency-Replayed": "`true` when this is the stored answer to an earlier request with the same key.",
     "Retry-After": "Seconds to wait before trying again.",
     "WWW-Authenticate": "How to sign in.",
+    "Set-Cookie": "The field that X-Use-Cookie named, for this host alone and out of reach of scripts.",
 }
 ALWAYS: Final = ("X-Correlation-ID", "RateLimit-Policy", "RateLimit")
 ERROR_HEADERS: Final = {
@@ -159,6 +161,14 @@ def parameters(operation: Operation, components: Components) -> Iterator[Json]:
     ):
         if applies:
             yield {"$ref": f"#/components/parameters/{name}"}
+    if names := cookie_names(operation):
+        yield {
+            "name": "X-Use-Cookie",
+            "in": "header",
+            "description": "For browsers: have this field in a cookie that no script can read, in place of the body."
+            " Needs an `Origin` that CORS allows.",
+            "schema": {"type": "string", "enum": names},
+        }
 
 
 def request_body(operation: Operation, components: Components) -> Json:
@@ -169,7 +179,7 @@ def request_body(operation: Operation, components: Components) -> Json:
     else:
         schema = components.message(message_of(request.fields_by_name[operation.body or ""]), shape)
     needed = shape is Shape.PATCH or any(
-        member.required for member in members(body_fields(operation), shape)
+        must_be_sent(member, shape) for member in members(body_fields(operation), shape)
     )
     return {"required": needed, "content": {"application/json": {"schema": schema}}}
 
@@ -184,6 +194,7 @@ def answers(operation: Operation, components: Components) -> Iterator[tuple[int,
     headers = [
         *ALWAYS,
         *(["ETag"] if versioned(operation) else []),
+        *(["Set-Cookie"] if replied_by_cookie(operation) or operation.forgets_cookie else []),
         *(["Idempotency-Replayed"] if verb == "POST" else []),
     ]
     success: Json = {"description": comments().get(reply.full_name, "Done.")}

@@ -40,6 +40,7 @@ class Operation:
     batch: MethodDescriptor | None  # The RPC that answers many of these at once.
     location: str  # Of what a 201 created: a path with the reply's fields in braces.
     read_only: bool  # Declared NO_SIDE_EFFECTS.
+    forgets_cookie: str  # The field whose cookie success ends.
     operation_id: str
     tag: str
     summary: str

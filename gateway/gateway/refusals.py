@@ -1,7 +1,7 @@
 """What the contract may not say, each refused at start-up with the RPC or field named and the way out."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import orjson
@@ -21,6 +21,7 @@ from chassis.rules import (
     value_check,
     value_field,
 )
+from gateway.cookies import replied_by_cookie, sent_by_cookie
 from gateway.operation import BODILESS, EMPTY, ContractError, Operation, body_fields, query_fields
 from propmubi.options.v1 import options_pb2
 from propmubi.options.v1.options_pb2 import Caller
@@ -114,6 +115,25 @@ def refuse_fields(operation: Operation) -> None:
     if operation.method.output_type.full_name != EMPTY:
         for field in operation.method.output_type.fields:
             refuse_types(field)
+
+
+def refuse_cookies(operations: Sequence[Operation]) -> None:
+    """What can't be in a cookie, and cookies that are forgotten but never set."""
+    replied = {field.name for operation in operations for field in replied_by_cookie(operation)}
+    for operation in operations:
+        request, reply = operation.method.input_type, operation.method.output_type
+        carried = {*sent_by_cookie(operation), *replied_by_cookie(operation)}
+        for field in (*request.fields, *reply.fields):
+            rules = field_rules(field)
+            plain = field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+            if rules.cookie and not (field in carried and plain and rules.sensitive):
+                raise ContractError(
+                    f"{field.full_name}: a cookie is for a sensitive string of a whole body or of a reply"
+                )
+        if operation.forgets_cookie and operation.forgets_cookie not in replied:
+            raise ContractError(
+                f"{operation.method.full_name}: no reply has a field {operation.forgets_cookie} with a cookie"
+            )
 
 
 def refuse_input(field: FieldDescriptor) -> None:

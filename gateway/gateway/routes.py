@@ -18,6 +18,7 @@ from chassis.errors import Violation
 from chassis.grpc_client import Trailers
 from gateway.auth import Verifier, authenticate, authorize
 from gateway.batch import Rpc
+from gateway.cookies import CookieRules, Cookies
 from gateway.errors import EdgeError, Headers, from_rpc
 from gateway.exchange import JSON, NO_STORE, VARY, App, Exchange, Receive, Scope, Send
 from gateway.operation import Operation
@@ -53,6 +54,7 @@ class Edges:
 
     verifier: Verifier
     limiter: Limiter
+    cookies: CookieRules
 
 
 class Handler:
@@ -74,6 +76,7 @@ class Handler:
         self._encode = encode
         self._allowance = allowance
         self._edges = edges
+        self._cookies = Cookies(operation, edges.cookies)
         self._is_post = operation.http_method == "POST"
         self._is_get = operation.http_method == "GET"
         self._versioned = "version" in operation.output.DESCRIPTOR.fields_by_name
@@ -99,18 +102,20 @@ class Handler:
             )
         if self._is_post:
             call.idempotency = _idempotency_key(exchange)
+        by_cookie = self._cookies.are_asked_for(exchange)
         path = dict(zip(operation.path_parameters, values, strict=True))
-        request = self._bind(
-            path,
-            exchange.query,
-            await exchange.body() if operation.body else b"",
-            exchange.header(b"content-type"),
-            exchange.header(b"if-match"),
-        )
+        body = await exchange.body() if operation.body else b""
+        content_type = exchange.header(b"content-type")
+        if by_cookie:
+            content_type = content_type if body else "application/json"
+            body = self._cookies.put_in(body, exchange)
+        request = self._bind(path, exchange.query, body, content_type, exchange.header(b"if-match"))
         try:
             reply, trailers = await self._rpc.with_trailers(request, limit=self._limit_seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
+        if by_cookie:
+            exchange.base.extend(self._cookies.take_out(reply))
         await self._answer(exchange, path, reply, trailers)
 
     async def _limit(self, exchange: Exchange, caller: str) -> None:

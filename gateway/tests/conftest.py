@@ -93,6 +93,11 @@ async def signed_in(_request: Any, _context: Any) -> Any:
     return auth_pb2.TokenResponse(access_token="a", token_type="Bearer", refresh_token="r")
 
 
+async def refreshed(request: Any, _context: Any) -> Any:
+    new = f"{request.refresh_token}+1"
+    return auth_pb2.TokenResponse(access_token="a", token_type="Bearer", refresh_token=new)
+
+
 async def nothing(_request: Any, _context: Any) -> Any:
     return Empty()
 
@@ -120,6 +125,7 @@ DEFAULTS: dict[str, Reply] = {
     "VerifyAgent": some_agent,
     "RequestOtp": sent,
     "VerifyOtp": signed_in,
+    "RefreshToken": refreshed,
     "Logout": nothing,
     "GetMe": me,
 }

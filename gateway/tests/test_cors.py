@@ -60,7 +60,14 @@ async def test_a_preflight_is_answered_at_the_edge(gateway: Running, peer: Peer,
     assert response.headers["access-control-allow-origin"] == ALLOWED
     assert response.headers["access-control-allow-methods"] == "GET, POST, PUT, PATCH, DELETE"
     allowed = response.headers["access-control-allow-headers"].lower()
-    for name in ("authorization", "content-type", "if-match", "if-none-match", "idempotency-key"):
+    for name in (
+        "authorization",
+        "content-type",
+        "if-match",
+        "if-none-match",
+        "idempotency-key",
+        "x-use-cookie",
+    ):
         assert name in allowed
     assert "Origin" in response.headers["vary"]
     assert peer.calls == 0

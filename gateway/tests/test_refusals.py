@@ -32,6 +32,7 @@ POST = "option (google.api.http) = {post: '/v1/things', body: '*'};"
 PATCH = "option (google.api.http) = {patch: '/v1/things/{thing_id}', body: 'thing'};"
 REPLY = "message Thing { string id = 1; }"
 ASK = "message Ask { string thing_id = 1 [(google.api.field_behavior) = REQUIRED]; }"
+SECRET = "(propmubi.options.v1.sensitive) = true"
 REQUIRED = "(google.api.field_behavior) = REQUIRED"
 numbers = itertools.count()
 
@@ -246,6 +247,21 @@ def test_an_rpc_without_http_rule_is_internal(compiled: Callable[..., FileDescri
             + rpc(READ, OPEN, LIMIT, GET.replace("thing_id", "other_id"), name="DoAgain"),
             [asks(f"string thing_id = 1 [{REQUIRED}]; string other_id = 2 [{REQUIRED}];")],
             "share one route",
+        ),
+        (
+            rpc(OPEN, LIMIT, POST),
+            [asks(f"string name = 1 [{REQUIRED}, (propmubi.options.v1.cookie) = {{}}];")],
+            "a cookie is for a sensitive string",
+        ),
+        (
+            rpc(READ, OPEN, LIMIT, GET.replace("/{thing_id}", "")),
+            [asks(f"optional string name = 1 [{SECRET}, (propmubi.options.v1.cookie) = {{}}];")],
+            "sensitive data does not travel",
+        ),
+        (
+            rpc(OPEN, LIMIT, POST, "option (propmubi.options.v1.forgets_cookie) = 'name';"),
+            [ASK],
+            "no reply has a field name with a cookie",
         ),
     ],
 )

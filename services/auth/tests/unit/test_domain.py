@@ -8,12 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from auth_service.otp.domain import TRANSITIONS, ChallengeStatus, Purpose, hashed, message, new_code
-from auth_service.sessions.domain import GRACE, UsedToken, new_token, successor
+from auth_service.sessions.domain import GRACE, IDLE, UsedToken, new_token, successor
 from auth_service.settings import AuthSettings
 from auth_service.signing_keys.domain import PUBLISHED_AHEAD, Cipher, due, new_key, signing
 from auth_service.users.domain import User, UserStatus, check_may_sign_in, token_time
 from chassis.errors import PermissionDenied
 from chassis.quota import Quota
+from chassis.rules import field_rules
+from propmubi.auth.v1.auth_pb2 import TokenResponse
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECRET = "only-for-tests-and-at-least-32-characters"
@@ -180,3 +182,9 @@ def test_bad_settings_are_named_and_never_quoted(
     with pytest.raises(ValidationError) as refused:
         AuthSettings()
     assert [str(error["loc"][0]).upper() for error in refused.value.errors()] == [name]
+
+
+def test_a_browser_keeps_the_cookie_as_long_as_the_token_in_it_is_good() -> None:
+    cookie = field_rules(TokenResponse.DESCRIPTOR.fields_by_name["refresh_token"]).cookie
+    assert cookie is not None
+    assert cookie.max_age == IDLE.total_seconds()

@@ -248,7 +248,7 @@ class RefreshTokenRequest(_message.Message):
 
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     refresh_token: _builtins.str
-    """From the last token answer."""
+    """From the last token answer. A browser that has it in a cookie leaves it out."""
     def __init__(
         self,
         *,
@@ -280,7 +280,7 @@ class TokenResponse(_message.Message):
     expires_in: _builtins.int
     """Seconds until the access token expires."""
     refresh_token: _builtins.str
-    """Good once, for new tokens."""
+    """Good once, for new tokens. Empty when a browser has it in a cookie."""
     @_builtins.property
     def user(self) -> Global___User:
         """The person."""

@@ -112,6 +112,8 @@ class AuthServiceServicer:
 
         Each refresh token is good once. Presenting a used one ends its session, except that the same
         client repeating the call within ten seconds gets the same successor.
+
+        A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +122,8 @@ class AuthServiceServicer:
     def Logout(self, request, context):
         """Sign out: end the caller's session.
 
-        Its refresh token dies at once, its access tokens within a second.
+        Its refresh token dies at once, its access tokens within a second. A browser that says
+        `X-Use-Cookie: refresh_token` forgets its cookie.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,11 +57,14 @@ class AuthServiceStub:
 
     Each refresh token is good once. Presenting a used one ends its session, except that the same
     client repeating the call within ten seconds gets the same successor.
+
+    A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _empty_pb2.Empty]
     """Sign out: end the caller's session.
 
-    Its refresh token dies at once, its access tokens within a second.
+    Its refresh token dies at once, its access tokens within a second. A browser that says
+    `X-Use-Cookie: refresh_token` forgets its cookie.
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]
     """The public keys that access tokens are verified with (RFC 7517)."""
@@ -96,11 +99,14 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     Each refresh token is good once. Presenting a used one ends its session, except that the same
     client repeating the call within ten seconds gets the same successor.
+
+    A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Sign out: end the caller's session.
 
-    Its refresh token dies at once, its access tokens within a second.
+    Its refresh token dies at once, its access tokens within a second. A browser that says
+    `X-Use-Cookie: refresh_token` forgets its cookie.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]  # type: ignore[assignment]
     """The public keys that access tokens are verified with (RFC 7517)."""
@@ -156,6 +162,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Each refresh token is good once. Presenting a used one ends its session, except that the same
         client repeating the call within ten seconds gets the same successor.
+
+        A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
         """
 
     @_abc_1.abstractmethod
@@ -166,7 +174,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Sign out: end the caller's session.
 
-        Its refresh token dies at once, its access tokens within a second.
+        Its refresh token dies at once, its access tokens within a second. A browser that says
+        `X-Use-Cookie: refresh_token` forgets its cookie.
         """
 
     @_abc_1.abstractmethod

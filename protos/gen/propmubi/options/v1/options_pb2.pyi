@@ -215,6 +215,28 @@ class CachePolicy(_message.Message):
 Global___CachePolicy: _TypeAlias = CachePolicy  # noqa: Y015
 
 @_typing.final
+class Cookie(_message.Message):
+    """The cookie of a field. It has the field's name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AGE_FIELD_NUMBER: _builtins.int
+    max_age: _builtins.int
+    """Seconds that a browser keeps it; only replies say so."""
+    def __init__(
+        self,
+        *,
+        max_age: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cookie: _TypeAlias = Cookie  # noqa: Y015
+
+@_typing.final
 class Rules(_message.Message):
     """What a value must satisfy. For a repeated field, the rules on values hold for each item."""
 
@@ -309,9 +331,11 @@ CACHE_FIELD_NUMBER: _builtins.int
 SUCCESS_FIELD_NUMBER: _builtins.int
 LOCATION_FIELD_NUMBER: _builtins.int
 BATCH_FIELD_NUMBER: _builtins.int
+FORGETS_COOKIE_FIELD_NUMBER: _builtins.int
 RULES_FIELD_NUMBER: _builtins.int
 SENSITIVE_FIELD_NUMBER: _builtins.int
 EXAMPLE_FIELD_NUMBER: _builtins.int
+COOKIE_FIELD_NUMBER: _builtins.int
 EVENT_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
 """Who may call. An RPC that allows nobody is refused at start-up."""
@@ -329,11 +353,17 @@ batch: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, 
 """The RPC of the same service that answers many of these at once (AIP-231), for what everybody may see. The gateway
 asks it for all that wait together; what it leaves out is asked for by itself, in the name of the caller.
 """
+forgets_cookie: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
+"""The field whose cookie a browser that says X-Use-Cookie forgets on success."""
 rules: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rules]
 """What the value must satisfy, at the gateway and for gRPC callers alike."""
 sensitive: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Never logged in clear."""
 example: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """An example for the reader of the API, as JSON."""
+cookie: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Cookie]
+"""A browser that says `X-Use-Cookie: <the field's name>` has it in a cookie, which no script can read, in place of
+the body; the body of a reply then has it empty.
+"""
 event: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.str]
 """The name of the event this message carries, such as "listing.price_changed"."""

@@ -242,12 +242,17 @@ async def test_a_lost_lead_is_reengaged_with_a_new_clock(crm: Any) -> None:
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What enquiries executed. Timers, the relay and consumers work beside them, on tables of their own."""
+    """What enquiries wrote. Timers, the relay and consumers work beside them, and write other tables."""
     executed: list[str] = []
     observed = database._observed
 
     def noted(statement: str) -> Any:
-        if any(table in statement for table in ("contacts", "activities", "event_sequence")):
+        written = ("contacts", "leads", "activities", "event_sequence")
+        if any(
+            f"{verb} {table}" in statement.lower()
+            for verb in ("into", "update")
+            for table in written
+        ):
             executed.append(statement)
         return observed(statement)
 

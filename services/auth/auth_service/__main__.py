@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from auth_service import timers
 from auth_service.access_tokens import AccessTokens
+from auth_service.accounts.servicer import AccountServicer
 from auth_service.allowances import Allowance
 from auth_service.guesses import Guesses
 from auth_service.otp.delivery import Delivery
@@ -11,6 +12,10 @@ from auth_service.otp.domain import TOO_MANY_CODES
 from auth_service.otp.repository import OtpRepository
 from auth_service.otp.service import METHOD as OTP
 from auth_service.otp.service import OtpService, SendLimits
+from auth_service.passwords.hashing import PasswordHasher
+from auth_service.passwords.repository import PasswordRepository
+from auth_service.passwords.service import METHOD as PASSWORD
+from auth_service.passwords.service import PasswordService
 from auth_service.servicer import AuthServicer
 from auth_service.sessions.repository import SessionRepository
 from auth_service.sessions.service import SessionService
@@ -28,6 +33,7 @@ from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import load
 from chassis.sms import SmsProvider, open_sms
+from propmubi.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
 from propmubi.auth.v1.auth_pb2_grpc import (
     add_AuthServiceServicer_to_server,
     add_UserServiceServicer_to_server,
@@ -69,12 +75,26 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
             failures=settings.auth_failures_per_identifier,
         ),
     )
+    passwords = PasswordService(
+        PasswordRepository(),
+        users,
+        sessions,
+        Guesses(
+            PASSWORD,
+            tries=settings.auth_limit_per_identifier,
+            failures=settings.auth_failures_per_identifier,
+        ),
+    )
+    hasher = PasswordHasher(settings.password_cost, settings.key_encryption_key.get_secret_value())
+    service.exits.callback(hasher.close)
     delivery = Delivery(sms)
     tokens = AccessTokens(keys, issuer=settings.token_issuer, audience=settings.token_audience)
     servicer = AuthServicer(
         database,
         otp=otp,
         delivery=delivery,
+        passwords=passwords,
+        hasher=hasher,
         sessions=sessions,
         keys=keys,
         tokens=tokens,
@@ -84,6 +104,10 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     add_UserServiceServicer_to_server(UserServicer(database, users), server)
     page_tokens = PageTokens(settings.cursor_key.get_secret_value())
     add_SessionServiceServicer_to_server(SessionServicer(database, sessions, page_tokens), server)
+    accounts = AccountServicer(
+        database, users=users, otp=otp, delivery=delivery, passwords=passwords, hasher=hasher
+    )
+    add_AccountServiceServicer_to_server(accounts, server)
     service.keys_loaded = keys.loaded
     service.works += [keys.run, delivery.run]
     consumers = UserConsumers(users)
@@ -96,6 +120,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         "propmubi.auth.v1.AuthService",
         "propmubi.auth.v1.SessionService",
         "propmubi.auth.v1.UserService",
+        "propmubi.auth.v1.AccountService",
     ]
 
 

@@ -97,10 +97,13 @@ class Guesses:
     async def succeeded(self, tx: Transaction, guess: Guess) -> None:
         """It was right: no failure, and the end of those in a row."""
         await self._failures.give_back(tx, guess.phone, guess.counted)
+        await self.forget(tx, guess.phone)
+
+    async def forget(self, tx: Transaction, phone: str) -> None:
+        """The end of those in a row: what was guessed at is not there any more."""
         await tx.execute(
             delete(failures_in_a_row).where(
-                failures_in_a_row.c.phone == guess.phone,
-                failures_in_a_row.c.method == self._method,
+                failures_in_a_row.c.phone == phone, failures_in_a_row.c.method == self._method
             )
         )
 

@@ -16,3 +16,5 @@ LOCKED = Counter(
 REFRESH_REUSE = Counter(
     "propmubi_refresh_token_reuse_total", "Sessions ended because a used refresh token came back."
 )
+# Turned away: the queue of passwords to compare was full.
+PASSWORD = Counter("propmubi_password_total", "Passwords tried, by what came of it.", ["outcome"])

@@ -13,10 +13,13 @@ from auth_service.access_tokens import LIFETIME_SECONDS, AccessTokens
 from auth_service.otp.delivery import Delivery
 from auth_service.otp.service import LIFETIME_SECONDS as OTP_SECONDS
 from auth_service.otp.service import OtpService
+from auth_service.passwords.hashing import PasswordHasher
+from auth_service.passwords.service import PasswordService
 from auth_service.sessions.domain import SignedIn
 from auth_service.sessions.service import SessionService
 from auth_service.signing_keys.service import SigningKeys
 from auth_service.users.servicer import to_proto
+from chassis import phones
 from chassis.context import principal
 from chassis.database import Database
 from chassis.errors import DomainError, Unauthenticated
@@ -33,6 +36,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         *,
         otp: OtpService,
         delivery: Delivery,
+        passwords: PasswordService,
+        hasher: PasswordHasher,
         sessions: SessionService,
         keys: SigningKeys,
         tokens: AccessTokens,
@@ -41,6 +46,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         self._database = database
         self._otp = otp
         self._delivery = delivery
+        self._passwords = passwords
+        self._hasher = hasher
         self._sessions = sessions
         self._keys = keys
         self._tokens = tokens
@@ -70,6 +77,17 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         async with self._database.transaction() as tx:
             await self._otp.unlock(tx, principal(), request.phone)
             return tx.reply(Empty())
+
+    async def LogIn(self, request: pb.LogInRequest, context: Any) -> pb.TokenResponse:
+        phone = phones.normalise(request.phone)
+        with self._hasher.place():
+            async with self._database.transaction() as tx:
+                attempt = await self._passwords.begin(tx, phone)
+            matched = await self._hasher.matches(request.password, attempt.stored)
+            async with self._database.transaction() as tx:
+                outcome = await self._passwords.sign_in(tx, attempt, matched)
+        metrics.PASSWORD.labels("refused" if isinstance(outcome, DomainError) else "verified").inc()
+        return self._signed_in(outcome)
 
     async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Any) -> pb.TokenResponse:
         async with self._database.transaction() as tx:

@@ -1,8 +1,8 @@
 """The settings of the auth service."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
 from chassis import phones
@@ -10,6 +10,8 @@ from chassis.errors import InvalidArgument
 from chassis.quota import Quota, QuotaSetting, QuotasSetting
 from chassis.settings import Secret
 from chassis.sms import SmsSettings
+
+LEAST_PASSWORD_COST = 12
 
 
 def parse_phones(text: object) -> frozenset[str]:
@@ -70,5 +72,13 @@ class AuthSettings(SmsSettings):
     # Tries to sign in, and failures among them, per phone and method.
     auth_limit_per_identifier: QuotasSetting = (Quota(10, 900),)
     auth_failures_per_identifier: QuotasSetting = (Quota(10, 3600),)
+    # Of bcrypt: one more is twice the time. Less than 12 is for tests.
+    password_cost: int = Field(default=12, ge=4, le=16)
     # Refreshes, per session.
     refresh_limit: QuotaSetting = Quota(60, 900)
+
+    @model_validator(mode="after")
+    def _costly_enough(self) -> Self:
+        if self.password_cost < LEAST_PASSWORD_COST and self.environment != "development":
+            raise ValueError(f"PASSWORD_COST must be at least {LEAST_PASSWORD_COST}")
+        return self

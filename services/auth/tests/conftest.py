@@ -23,7 +23,9 @@ from chassis.settings import Settings
 from chassis.sms import open_sms
 from devstack.testing import ServiceDatabase
 from devstack.testing_service import SECRET, Running
+from propmubi.auth.v1 import accounts_pb2
 from propmubi.auth.v1 import auth_pb2 as pb
+from propmubi.auth.v1.accounts_pb2_grpc import AccountServiceStub
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub, UserServiceStub
 from propmubi.auth.v1.sessions_pb2_grpc import SessionServiceStub
 
@@ -46,6 +48,9 @@ class Auth:
     def stub(self, token: str | None = None, *, agent: str = AGENT, **metadata: str) -> Any:
         return AuthServiceStub(self.running.caller(token, x_client_user_agent=agent, **metadata))
 
+    def accounts(self, token: str) -> Any:
+        return AccountServiceStub(self.running.caller(token))
+
     def users(self, token: str, **metadata: str) -> Any:
         return UserServiceStub(self.running.caller(token, **metadata))
 
@@ -56,16 +61,32 @@ class Auth:
         """A challenge and the code that was sent for it."""
         before = len(self.messages(phone))
         answer = await self.stub().RequestOtp(pb.RequestOtpRequest(phone=phone))
+        return answer.challenge_id, await self.code_after(before, phone)
+
+    async def confirmation(self, token: str, phone: str = PHONE) -> accounts_pb2.Confirmation:
+        """The proof that whoever holds `token` also holds `phone`."""
+        before = len(self.messages(phone))
+        answer = await self.accounts(token).RequestConfirmation(
+            accounts_pb2.RequestConfirmationRequest()
+        )
+        code = await self.code_after(before, phone)
+        return accounts_pb2.Confirmation(challenge_id=answer.challenge_id, code=code)
+
+    async def code_after(self, before: int, phone: str) -> str:
+        """The code in the first message to `phone` after the `before` first ones."""
+        found = re.search(r"\b\d{6}\b", await self.message_after(before, phone))
+        assert found is not None
+        self._secrets.add(found[0])
+        return found[0]
+
+    async def message_after(self, before: int, phone: str) -> str:
+        """The first message to `phone` after the `before` first ones."""
         async with asyncio.timeout(5):
             while True:
                 messages = self.messages(phone)
                 if len(messages) > before:
-                    break
+                    return messages[before]["body"]
                 await asyncio.sleep(0.005)
-        found = re.search(r"\b\d{6}\b", messages[-1]["body"])
-        assert found is not None
-        self._secrets.add(found[0])
-        return answer.challenge_id, found[0]
 
     async def verify(self, challenge_id: str, code: str, **metadata: str) -> pb.TokenResponse:
         request = pb.VerifyOtpRequest(challenge_id=challenge_id, code=code)
@@ -73,6 +94,16 @@ class Auth:
 
     async def sign_in(self, phone: str = PHONE, **metadata: str) -> pb.TokenResponse:
         return await self.verify(*await self.request_otp(phone), **metadata)
+
+    async def set_password(self, token: str, password: str, **proof: Any) -> None:
+        self._secrets.add(password)
+        request = accounts_pb2.SetPasswordRequest(password=password, **proof)
+        await self.accounts(token).SetPassword(request)
+
+    async def log_in(self, password: str, phone: str = PHONE, **metadata: str) -> pb.TokenResponse:
+        self._secrets.add(password)
+        request = pb.LogInRequest(phone=phone, password=password)
+        return self._seen(await self.stub(**metadata).LogIn(request))
 
     async def refresh(self, refresh_token: str, **metadata: str) -> pb.TokenResponse:
         request = pb.RefreshTokenRequest(refresh_token=refresh_token)
@@ -149,6 +180,7 @@ def run_auth(
             "refresh_key": "refresh-" + SECRET,
             "key_encryption_key": "keys-" + SECRET,
             "service_secrets": f"crm={SECRET},agents={SECRET}-2",
+            "password_cost": 4,
             "sms_provider": "file",
             "sms_outbox_file": outbox,
             # Most tests ask for codes faster than anybody may.

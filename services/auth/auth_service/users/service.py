@@ -67,6 +67,12 @@ class UserService:
             user = await self._grant(tx, user, ADMIN, BY_SETTINGS)
         return user
 
+    async def returning(self, tx: Transaction, user_id: uuid.UUID) -> User:
+        """The user, locked, who proved by her password who she is; raises PermissionDenied as `sign_in` does."""
+        user = await self._users.locked(tx, user_id)
+        check_may_sign_in(user)
+        return user
+
     async def grant(
         self, tx: Transaction, user_id: uuid.UUID, role: str, by: str, **ids: uuid.UUID | None
     ) -> None:

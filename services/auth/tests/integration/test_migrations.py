@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from auth_service import allowances, audit, guesses
 from auth_service.metadata import metadata
 from auth_service.otp.models import otp_challenges, otp_days
+from auth_service.passwords.models import passwords
 from auth_service.sessions.models import refresh_tokens, sessions
 from auth_service.signing_keys.models import signing_keys
 from auth_service.users.models import role_grants, users
@@ -25,6 +26,7 @@ TABLES = [
     guesses.failures_in_a_row,
     otp_challenges,
     otp_days,
+    passwords,
     refresh_tokens,
     role_grants,
     sessions,

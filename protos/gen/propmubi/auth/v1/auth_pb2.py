@@ -30,7 +30,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from propmubi.options.v1 import options_pb2 as propmubi_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpropmubi/auth/v1/auth.proto\x12\x10propmubi.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"\xc3\x04\n\x04User\x12:\n\x02id\x18\x01 \x01(\tB.\xe2\x41\x01\x03\x9a\xb5\x18&\"01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11\"\x12*\n\x05phone\x18\x02 \x01(\tB\x1b\xe2\x41\x01\x03\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543210\"\x12\x36\n\x05\x65mail\x18\x03 \x01(\tB\"\x8a\xb5\x18\x05\x10\xfe\x01 \x03\x90\xb5\x18\x01\x9a\xb5\x18\x11\"asha@example.in\"H\x00\x88\x01\x01\x12\x33\n\tfull_name\x18\x04 \x01(\tB\x1b\x8a\xb5\x18\x04\x08\x01\x10x\x9a\xb5\x18\x0f\"Asha Kulkarni\"H\x01\x88\x01\x01\x12\x13\n\x05roles\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08\x61gent_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x12\x1c\n\toffice_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12\x1d\n\nbuilder_id\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x32\n\x06status\x18\t \x01(\x0e\x32\x1c.propmubi.auth.v1.UserStatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x34\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x42\x08\n\x06_emailB\x0c\n\n_full_nameB\x0b\n\t_agent_idB\x0c\n\n_office_idB\r\n\x0b_builder_id\"G\n\x11RequestOtpRequest\x12\x32\n\x05phone\x18\x01 \x01(\tB#\xe2\x41\x01\x02\x8a\xb5\x18\x04\x10\x14 \x02\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543210\"\">\n\x12RequestOtpResponse\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\"h\n\x10VerifyOtpRequest\x12 \n\x0c\x63hallenge_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\x8a\xb5\x18\x02 \x01\x12\x32\n\x04\x63ode\x18\x02 \x01(\tB$\xe2\x41\x01\x02\x8a\xb5\x18\x0c\x1a\n^[0-9]{6}$\x90\xb5\x18\x01\x9a\xb5\x18\x08\"123456\"\"I\n\x13UnlockSignInRequest\x12\x32\n\x05phone\x18\x01 \x01(\tB#\xe2\x41\x01\x02\x8a\xb5\x18\x04\x10\x14 \x02\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543210\"\"C\n\x13RefreshTokenRequest\x12,\n\rrefresh_token\x18\x01 \x01(\tB\x15\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x14\x10\xc8\x01\x90\xb5\x18\x01\xa2\xb5\x18\x00\"\x9e\x01\n\rTokenResponse\x12\x1a\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x04\x90\xb5\x18\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12#\n\rrefresh_token\x18\x04 \x01(\tB\x0c\x90\xb5\x18\x01\xa2\xb5\x18\x04\x08\x80\xeaI\x12$\n\x04user\x18\x05 \x01(\x0b\x32\x16.propmubi.auth.v1.User\"\x0f\n\rLogoutRequest\"\x10\n\x0eGetJwksRequest\"=\n\x0fGetJwksResponse\x12*\n\x04keys\x18\x01 \x03(\x0b\x32\x1c.propmubi.auth.v1.JsonWebKey\"c\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03kid\x18\x02 \x01(\t\x12\x0b\n\x03use\x18\x03 \x01(\t\x12\x0b\n\x03\x61lg\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t\"r\n\x18IssueServiceTokenRequest\x12+\n\nservice_id\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\x8a\xb5\x18\x0f\x1a\r^[a-z]{2,32}$\x12)\n\x0eservice_secret\x18\x02 \x01(\tB\x11\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08 \x10\xc8\x01\x90\xb5\x18\x01\"K\n\x19IssueServiceTokenResponse\x12\x1a\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x04\x90\xb5\x18\x01\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\"\x0e\n\x0cGetMeRequest\"\xa2\x01\n\x0fUpdateMeRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x16.propmubi.auth.v1.UserB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version*\x8d\x01\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13USER_STATUS_PENDING\x10\x01\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x02\x12\x19\n\x15USER_STATUS_SUSPENDED\x10\x03\x12\x16\n\x12USER_STATUS_ERASED\x10\x04\x32\xfb\x06\n\x0b\x41uthService\x12\x7f\n\nRequestOtp\x12#.propmubi.auth.v1.RequestOtpRequest\x1a$.propmubi.auth.v1.RequestOtpResponse\"&\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x04\xa0\xb5\x18\x02\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/auth/otp:\x01*\x12{\n\tVerifyOtp\x12\".propmubi.auth.v1.VerifyOtpRequest\x1a\x1f.propmubi.auth.v1.TokenResponse\")\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x03\x82\xd3\xe4\x93\x02\x18\"\x13/v1/auth/otp/verify:\x01*\x12t\n\x0cUnlockSignIn\x12%.propmubi.auth.v1.UnlockSignInRequest\x1a\x16.google.protobuf.Empty\"%\x8a\xb5\x18\x03\n\x01\x06\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/unlock:\x01*\x12~\n\x0cRefreshToken\x12%.propmubi.auth.v1.RefreshTokenRequest\x1a\x1f.propmubi.auth.v1.TokenResponse\"&\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth/refresh:\x01*\x12y\n\x06Logout\x12\x1f.propmubi.auth.v1.LogoutRequest\x1a\x16.google.protobuf.Empty\"6\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x02\xba\xb5\x18\rrefresh_token\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/logout:\x01*\x12\x85\x01\n\x07GetJwks\x12 .propmubi.auth.v1.GetJwksRequest\x1a!.propmubi.auth.v1.GetJwksResponse\"5\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x01\x9a\xb5\x18\x05\x08\xac\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12u\n\x11IssueServiceToken\x12*.propmubi.auth.v1.IssueServiceTokenRequest\x1a+.propmubi.auth.v1.IssueServiceTokenResponse\"\x07\x8a\xb5\x18\x03\n\x01\x01\x32\xe0\x01\n\x0bUserService\x12\x63\n\x05GetMe\x12\x1e.propmubi.auth.v1.GetMeRequest\x1a\x16.propmubi.auth.v1.User\"\"\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/users/me\x12l\n\x08UpdateMe\x12!.propmubi.auth.v1.UpdateMeRequest\x1a\x16.propmubi.auth.v1.User\"%\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x14\x32\x0c/v1/users/me:\x04userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpropmubi/auth/v1/auth.proto\x12\x10propmubi.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"\xc3\x04\n\x04User\x12:\n\x02id\x18\x01 \x01(\tB.\xe2\x41\x01\x03\x9a\xb5\x18&\"01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11\"\x12*\n\x05phone\x18\x02 \x01(\tB\x1b\xe2\x41\x01\x03\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543210\"\x12\x36\n\x05\x65mail\x18\x03 \x01(\tB\"\x8a\xb5\x18\x05\x10\xfe\x01 \x03\x90\xb5\x18\x01\x9a\xb5\x18\x11\"asha@example.in\"H\x00\x88\x01\x01\x12\x33\n\tfull_name\x18\x04 \x01(\tB\x1b\x8a\xb5\x18\x04\x08\x01\x10x\x9a\xb5\x18\x0f\"Asha Kulkarni\"H\x01\x88\x01\x01\x12\x13\n\x05roles\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08\x61gent_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x12\x1c\n\toffice_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12\x1d\n\nbuilder_id\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x32\n\x06status\x18\t \x01(\x0e\x32\x1c.propmubi.auth.v1.UserStatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x34\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x42\x08\n\x06_emailB\x0c\n\n_full_nameB\x0b\n\t_agent_idB\x0c\n\n_office_idB\r\n\x0b_builder_id\"G\n\x11RequestOtpRequest\x12\x32\n\x05phone\x18\x01 \x01(\tB#\xe2\x41\x01\x02\x8a\xb5\x18\x04\x10\x14 \x02\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543210\"\">\n\x12RequestOtpResponse\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\"h\n\x10VerifyOtpRequest\x12 \n\x0c\x63hallenge_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\x8a\xb5\x18\x02 \x01\x12\x32\n\x04\x63ode\x18\x02 \x01(\tB$\xe2\x41\x01\x02\x8a\xb5\x18\x0c\x1a\n^[0-9]{6}$\x90\xb5\x18\x01\x9a\xb5\x18\x08\"123456\"\"\x8a\x01\n\x0cLogInRequest\x12\x32\n\x05phone\x18\x01 \x01(\tB#\xe2\x41\x01\x02\x8a\xb5\x18\x04\x10\x14 \x02\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543210\"\x12\x46\n\x08password\x18\x02 \x01(\tB4\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x01\x10\x80\x02\x90\xb5\x18\x01\x9a\xb5\x18\x1f\"monsoon tiffin lantern quartz\"\"I\n\x13UnlockSignInRequest\x12\x32\n\x05phone\x18\x01 \x01(\tB#\xe2\x41\x01\x02\x8a\xb5\x18\x04\x10\x14 \x02\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543210\"\"C\n\x13RefreshTokenRequest\x12,\n\rrefresh_token\x18\x01 \x01(\tB\x15\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x14\x10\xc8\x01\x90\xb5\x18\x01\xa2\xb5\x18\x00\"\x9e\x01\n\rTokenResponse\x12\x1a\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x04\x90\xb5\x18\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12#\n\rrefresh_token\x18\x04 \x01(\tB\x0c\x90\xb5\x18\x01\xa2\xb5\x18\x04\x08\x80\xeaI\x12$\n\x04user\x18\x05 \x01(\x0b\x32\x16.propmubi.auth.v1.User\"\x0f\n\rLogoutRequest\"\x10\n\x0eGetJwksRequest\"=\n\x0fGetJwksResponse\x12*\n\x04keys\x18\x01 \x03(\x0b\x32\x1c.propmubi.auth.v1.JsonWebKey\"c\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03kid\x18\x02 \x01(\t\x12\x0b\n\x03use\x18\x03 \x01(\t\x12\x0b\n\x03\x61lg\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t\"r\n\x18IssueServiceTokenRequest\x12+\n\nservice_id\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\x8a\xb5\x18\x0f\x1a\r^[a-z]{2,32}$\x12)\n\x0eservice_secret\x18\x02 \x01(\tB\x11\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08 \x10\xc8\x01\x90\xb5\x18\x01\"K\n\x19IssueServiceTokenResponse\x12\x1a\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x04\x90\xb5\x18\x01\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\"\x0e\n\x0cGetMeRequest\"\xa2\x01\n\x0fUpdateMeRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x16.propmubi.auth.v1.UserB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version*\x8d\x01\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13USER_STATUS_PENDING\x10\x01\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x02\x12\x19\n\x15USER_STATUS_SUSPENDED\x10\x03\x12\x16\n\x12USER_STATUS_ERASED\x10\x04\x32\xeb\x07\n\x0b\x41uthService\x12\x7f\n\nRequestOtp\x12#.propmubi.auth.v1.RequestOtpRequest\x1a$.propmubi.auth.v1.RequestOtpResponse\"&\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x04\xa0\xb5\x18\x02\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/auth/otp:\x01*\x12{\n\tVerifyOtp\x12\".propmubi.auth.v1.VerifyOtpRequest\x1a\x1f.propmubi.auth.v1.TokenResponse\")\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x03\x82\xd3\xe4\x93\x02\x18\"\x13/v1/auth/otp/verify:\x01*\x12n\n\x05LogIn\x12\x1e.propmubi.auth.v1.LogInRequest\x1a\x1f.propmubi.auth.v1.TokenResponse\"$\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x03\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth/login:\x01*\x12t\n\x0cUnlockSignIn\x12%.propmubi.auth.v1.UnlockSignInRequest\x1a\x16.google.protobuf.Empty\"%\x8a\xb5\x18\x03\n\x01\x06\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/unlock:\x01*\x12~\n\x0cRefreshToken\x12%.propmubi.auth.v1.RefreshTokenRequest\x1a\x1f.propmubi.auth.v1.TokenResponse\"&\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth/refresh:\x01*\x12y\n\x06Logout\x12\x1f.propmubi.auth.v1.LogoutRequest\x1a\x16.google.protobuf.Empty\"6\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x02\xba\xb5\x18\rrefresh_token\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/logout:\x01*\x12\x85\x01\n\x07GetJwks\x12 .propmubi.auth.v1.GetJwksRequest\x1a!.propmubi.auth.v1.GetJwksResponse\"5\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x01\x90\xb5\x18\x01\x9a\xb5\x18\x05\x08\xac\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12u\n\x11IssueServiceToken\x12*.propmubi.auth.v1.IssueServiceTokenRequest\x1a+.propmubi.auth.v1.IssueServiceTokenResponse\"\x07\x8a\xb5\x18\x03\n\x01\x01\x32\xe0\x01\n\x0bUserService\x12\x63\n\x05GetMe\x12\x1e.propmubi.auth.v1.GetMeRequest\x1a\x16.propmubi.auth.v1.User\"\"\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/users/me\x12l\n\x08UpdateMe\x12!.propmubi.auth.v1.UpdateMeRequest\x1a\x16.propmubi.auth.v1.User\"%\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x14\x32\x0c/v1/users/me:\x04userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,6 +67,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYOTPREQUEST'].fields_by_name['challenge_id']._serialized_options = b'\342A\001\002\212\265\030\002 \001'
   _globals['_VERIFYOTPREQUEST'].fields_by_name['code']._loaded_options = None
   _globals['_VERIFYOTPREQUEST'].fields_by_name['code']._serialized_options = b'\342A\001\002\212\265\030\014\032\n^[0-9]{6}$\220\265\030\001\232\265\030\010\"123456\"'
+  _globals['_LOGINREQUEST'].fields_by_name['phone']._loaded_options = None
+  _globals['_LOGINREQUEST'].fields_by_name['phone']._serialized_options = b'\342A\001\002\212\265\030\004\020\024 \002\220\265\030\001\232\265\030\017\"+919876543210\"'
+  _globals['_LOGINREQUEST'].fields_by_name['password']._loaded_options = None
+  _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\342A\001\002\212\265\030\005\010\001\020\200\002\220\265\030\001\232\265\030\037\"monsoon tiffin lantern quartz\"'
   _globals['_UNLOCKSIGNINREQUEST'].fields_by_name['phone']._loaded_options = None
   _globals['_UNLOCKSIGNINREQUEST'].fields_by_name['phone']._serialized_options = b'\342A\001\002\212\265\030\004\020\024 \002\220\265\030\001\232\265\030\017\"+919876543210\"'
   _globals['_REFRESHTOKENREQUEST'].fields_by_name['refresh_token']._loaded_options = None
@@ -87,6 +91,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['RequestOtp']._serialized_options = b'\212\265\030\003\n\001\001\220\265\030\004\240\265\030\002\202\323\344\223\002\021\"\014/v1/auth/otp:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['VerifyOtp']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['VerifyOtp']._serialized_options = b'\212\265\030\003\n\001\001\220\265\030\003\202\323\344\223\002\030\"\023/v1/auth/otp/verify:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['LogIn']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['LogIn']._serialized_options = b'\212\265\030\003\n\001\001\220\265\030\003\202\323\344\223\002\023\"\016/v1/auth/login:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['UnlockSignIn']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['UnlockSignIn']._serialized_options = b'\212\265\030\003\n\001\006\220\265\030\002\202\323\344\223\002\024\"\017/v1/auth/unlock:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['RefreshToken']._loaded_options = None
@@ -101,8 +107,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['GetMe']._serialized_options = b'\220\002\001\212\265\030\003\n\001\002\220\265\030\001\202\323\344\223\002\016\022\014/v1/users/me'
   _globals['_USERSERVICE'].methods_by_name['UpdateMe']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['UpdateMe']._serialized_options = b'\212\265\030\003\n\001\002\220\265\030\002\202\323\344\223\002\0242\014/v1/users/me:\004user'
-  _globals['_USERSTATUS']._serialized_start=1947
-  _globals['_USERSTATUS']._serialized_end=2088
+  _globals['_USERSTATUS']._serialized_start=2088
+  _globals['_USERSTATUS']._serialized_end=2229
   _globals['_USER']._serialized_start=244
   _globals['_USER']._serialized_end=823
   _globals['_REQUESTOTPREQUEST']._serialized_start=825
@@ -111,30 +117,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTOTPRESPONSE']._serialized_end=960
   _globals['_VERIFYOTPREQUEST']._serialized_start=962
   _globals['_VERIFYOTPREQUEST']._serialized_end=1066
-  _globals['_UNLOCKSIGNINREQUEST']._serialized_start=1068
-  _globals['_UNLOCKSIGNINREQUEST']._serialized_end=1141
-  _globals['_REFRESHTOKENREQUEST']._serialized_start=1143
-  _globals['_REFRESHTOKENREQUEST']._serialized_end=1210
-  _globals['_TOKENRESPONSE']._serialized_start=1213
-  _globals['_TOKENRESPONSE']._serialized_end=1371
-  _globals['_LOGOUTREQUEST']._serialized_start=1373
-  _globals['_LOGOUTREQUEST']._serialized_end=1388
-  _globals['_GETJWKSREQUEST']._serialized_start=1390
-  _globals['_GETJWKSREQUEST']._serialized_end=1406
-  _globals['_GETJWKSRESPONSE']._serialized_start=1408
-  _globals['_GETJWKSRESPONSE']._serialized_end=1469
-  _globals['_JSONWEBKEY']._serialized_start=1471
-  _globals['_JSONWEBKEY']._serialized_end=1570
-  _globals['_ISSUESERVICETOKENREQUEST']._serialized_start=1572
-  _globals['_ISSUESERVICETOKENREQUEST']._serialized_end=1686
-  _globals['_ISSUESERVICETOKENRESPONSE']._serialized_start=1688
-  _globals['_ISSUESERVICETOKENRESPONSE']._serialized_end=1763
-  _globals['_GETMEREQUEST']._serialized_start=1765
-  _globals['_GETMEREQUEST']._serialized_end=1779
-  _globals['_UPDATEMEREQUEST']._serialized_start=1782
-  _globals['_UPDATEMEREQUEST']._serialized_end=1944
-  _globals['_AUTHSERVICE']._serialized_start=2091
-  _globals['_AUTHSERVICE']._serialized_end=2982
-  _globals['_USERSERVICE']._serialized_start=2985
-  _globals['_USERSERVICE']._serialized_end=3209
+  _globals['_LOGINREQUEST']._serialized_start=1069
+  _globals['_LOGINREQUEST']._serialized_end=1207
+  _globals['_UNLOCKSIGNINREQUEST']._serialized_start=1209
+  _globals['_UNLOCKSIGNINREQUEST']._serialized_end=1282
+  _globals['_REFRESHTOKENREQUEST']._serialized_start=1284
+  _globals['_REFRESHTOKENREQUEST']._serialized_end=1351
+  _globals['_TOKENRESPONSE']._serialized_start=1354
+  _globals['_TOKENRESPONSE']._serialized_end=1512
+  _globals['_LOGOUTREQUEST']._serialized_start=1514
+  _globals['_LOGOUTREQUEST']._serialized_end=1529
+  _globals['_GETJWKSREQUEST']._serialized_start=1531
+  _globals['_GETJWKSREQUEST']._serialized_end=1547
+  _globals['_GETJWKSRESPONSE']._serialized_start=1549
+  _globals['_GETJWKSRESPONSE']._serialized_end=1610
+  _globals['_JSONWEBKEY']._serialized_start=1612
+  _globals['_JSONWEBKEY']._serialized_end=1711
+  _globals['_ISSUESERVICETOKENREQUEST']._serialized_start=1713
+  _globals['_ISSUESERVICETOKENREQUEST']._serialized_end=1827
+  _globals['_ISSUESERVICETOKENRESPONSE']._serialized_start=1829
+  _globals['_ISSUESERVICETOKENRESPONSE']._serialized_end=1904
+  _globals['_GETMEREQUEST']._serialized_start=1906
+  _globals['_GETMEREQUEST']._serialized_end=1920
+  _globals['_UPDATEMEREQUEST']._serialized_start=1923
+  _globals['_UPDATEMEREQUEST']._serialized_end=2085
+  _globals['_AUTHSERVICE']._serialized_start=2232
+  _globals['_AUTHSERVICE']._serialized_end=3235
+  _globals['_USERSERVICE']._serialized_start=3238
+  _globals['_USERSERVICE']._serialized_end=3462
 # @@protoc_insertion_point(module_scope)

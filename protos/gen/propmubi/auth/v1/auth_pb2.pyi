@@ -219,6 +219,32 @@ class VerifyOtpRequest(_message.Message):
 Global___VerifyOtpRequest: _TypeAlias = VerifyOtpRequest  # noqa: Y015
 
 @_typing.final
+class LogInRequest(_message.Message):
+    """A phone and its owner's password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    phone: _builtins.str
+    """The phone: E.164, or a bare 10-digit Indian mobile number."""
+    password: _builtins.str
+    """The password."""
+    def __init__(
+        self,
+        *,
+        phone: _builtins.str = ...,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "phone", b"phone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogInRequest: _TypeAlias = LogInRequest  # noqa: Y015
+
+@_typing.final
 class UnlockSignInRequest(_message.Message):
     """Unlocks a phone."""
 

@@ -46,6 +46,11 @@ class AuthServiceStub:
                 request_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.VerifyOtpRequest.SerializeToString,
                 response_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.FromString,
                 _registered_method=True)
+        self.LogIn = channel.unary_unary(
+                '/propmubi.auth.v1.AuthService/LogIn',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.LogInRequest.SerializeToString,
+                response_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.FromString,
+                _registered_method=True)
         self.UnlockSignIn = channel.unary_unary(
                 '/propmubi.auth.v1.AuthService/UnlockSignIn',
                 request_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.UnlockSignInRequest.SerializeToString,
@@ -92,6 +97,16 @@ class AuthServiceServicer:
 
         The first sign-in of a phone creates its user. A challenge can be verified once and tried
         five times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LogIn(self, request, context):
+        """Sign in with a password.
+
+        For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+        hundred in a row, signing in by one-time password still works.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +169,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
             'VerifyOtp': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyOtp,
                     request_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.VerifyOtpRequest.FromString,
+                    response_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.SerializeToString,
+            ),
+            'LogIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogIn,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.LogInRequest.FromString,
                     response_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.SerializeToString,
             ),
             'UnlockSignIn': grpc.unary_unary_rpc_method_handler(
@@ -236,6 +256,33 @@ class AuthService:
             target,
             '/propmubi.auth.v1.AuthService/VerifyOtp',
             propmubi_dot_auth_dot_v1_dot_auth__pb2.VerifyOtpRequest.SerializeToString,
+            propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.AuthService/LogIn',
+            propmubi_dot_auth_dot_v1_dot_auth__pb2.LogInRequest.SerializeToString,
             propmubi_dot_auth_dot_v1_dot_auth__pb2.TokenResponse.FromString,
             options,
             channel_credentials,

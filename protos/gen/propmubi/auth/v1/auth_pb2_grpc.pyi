@@ -46,6 +46,12 @@ class AuthServiceStub:
     The first sign-in of a phone creates its user. A challenge can be verified once and tried
     five times.
     """
+    LogIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.TokenResponse]
+    """Sign in with a password.
+
+    For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+    hundred in a row, signing in by one-time password still works.
+    """
     UnlockSignIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]
     """Let somebody sign in again whose phone is locked after too many failures.
 
@@ -87,6 +93,12 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     The first sign-in of a phone creates its user. A challenge can be verified once and tried
     five times.
+    """
+    LogIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.TokenResponse]  # type: ignore[assignment]
+    """Sign in with a password.
+
+    For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+    hundred in a row, signing in by one-time password still works.
     """
     UnlockSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Let somebody sign in again whose phone is locked after too many failures.
@@ -138,6 +150,18 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The first sign-in of a phone creates its user. A challenge can be verified once and tried
         five times.
+        """
+
+    @_abc_1.abstractmethod
+    def LogIn(
+        self,
+        request: _auth_pb2.LogInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.TokenResponse, _abc.Awaitable[_auth_pb2.TokenResponse]]:
+        """Sign in with a password.
+
+        For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+        hundred in a row, signing in by one-time password still works.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,106 @@
+"""bcrypt, in a thread of its own that steps back behind everything else.
+
+One hash takes a quarter of a second of a core. bcrypt lets go of Python's lock while it works, so that a single thread
+leaves the event loop its core; its lower priority leaves it the other ones too. Who comes when the queue is full is told
+so at once. More passwords per second are more replicas.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import os
+import secrets
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import bcrypt
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from auth_service import metrics
+from auth_service.passwords.domain import Stored, normalised
+from chassis.errors import RateLimited
+
+# Those who wait and the one being served: the last is served within a few seconds.
+PLACES = 16
+RETRY_SECONDS = 5.0
+# Of 0 to 19, how far behind everybody else.
+NICENESS = 19
+
+_NONCE_BYTES = 12
+# The salt and digest of nobody's password. Comparing with it takes as long as comparing with any.
+_NOBODY = "N6Yp0yQ6k2m0uYxkq7r9AOZ1m1Vw9hL7pZ5n8vN3bq2Jt6s4xW0eK"
+
+ResultT = TypeVar("ResultT")
+
+
+class PasswordHasher:
+    """Hashes and compares passwords; what it gives out to be stored is encrypted with a key from the settings."""
+
+    def __init__(self, cost: int, secret: str) -> None:
+        self._cost = cost
+        derive = HKDF(SHA256(), length=32, salt=None, info=b"propmubi auth password hashes")
+        self._aead = AESGCM(derive.derive(secret.encode()))
+        self._pool = ThreadPoolExecutor(1, "bcrypt", _step_back)
+        self._taken = 0
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the queue, for as long as the block lasts; raises RateLimited when there is none."""
+        if self._taken >= PLACES:
+            metrics.PASSWORD.labels("turned_away").inc()
+            raise RateLimited(
+                "Too many people are signing in with passwords just now: wait, or sign in with a code.",
+                retry_after=RETRY_SECONDS,
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    async def hash(self, password: str, user_id: uuid.UUID) -> bytes:
+        """What to store of `password`: of this user's row and no other."""
+        salt = bcrypt.gensalt(self._cost)
+        hashed = await self.run(lambda: bcrypt.hashpw(_digest(password), salt))
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, hashed, user_id.bytes)
+
+    async def matches(self, password: str, stored: Stored | None) -> bool:
+        """Whether `password` is the one `stored`; with nothing stored it takes as long, and is not."""
+        if stored is None:
+            hashed = f"$2b${self._cost:02d}${_NOBODY}".encode()
+        else:
+            nonce, body = stored.encrypted_hash[:_NONCE_BYTES], stored.encrypted_hash[_NONCE_BYTES:]
+            hashed = self._aead.decrypt(nonce, body, stored.user_id.bytes)
+        matched = await self.run(lambda: bcrypt.checkpw(_digest(password), hashed))
+        return matched and stored is not None
+
+    async def run(self, work: Callable[[], ResultT]) -> ResultT:
+        """`work`, in the thread. Whoever gives up waiting gives up the work, unless it has begun."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _digest(password: str) -> bytes:
+    """64 characters of `password`, whatever its length: bcrypt sees no more than 72 bytes. The label makes it worth
+    nothing to look for digests of the same password that were lost elsewhere.
+    """
+    mac = hmac.digest(b"propmubi password", normalised(password).encode(), "sha384")
+    return base64.b64encode(mac)
+
+
+def _step_back() -> None:
+    # On Linux a priority is a thread's own; elsewhere it would be the whole process's.
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,0 +1,42 @@
+"""Which passwords are good ones: long, and not among the first that a guesser tries.
+
+zxcvbn takes a password apart into words, names, dates, keyboard runs and repeats, and says how many guesses it stands. So
+`Password1234` and `qwertyuiop12` are refused as well as what is on a list of common passwords.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from zxcvbn import zxcvbn
+
+from auth_service.passwords.domain import normalised
+from chassis.errors import InvalidArgument, Violation
+
+SHORTEST = 12
+
+# Of zxcvbn's 0 to 4: at least a hundred million guesses. Its work grows with the square of the length, so it sees no more.
+_LEAST_SCORE = 3
+_JUDGED = 72
+# Words that make no password of ours strong.
+_OURS = ("propmubi", "rera", "carpet area")
+
+
+def check_new(password: str, about_her: Sequence[str | None]) -> None:
+    """Raises InvalidArgument for a password that is too short or easily guessed, also from what is known of its owner."""
+    password = normalised(password)
+    if len(password) < SHORTEST:
+        raise _weak(f"must have at least {SHORTEST} characters")
+    judged = zxcvbn(password[:_JUDGED], user_inputs=[*_OURS, *_words(about_her)])
+    if judged["score"] < _LEAST_SCORE:
+        why = str(judged["feedback"]["warning"]).rstrip(".") or "It stands too few guesses"
+        raise _weak(f"is easily guessed: {why}. Take four words that have nothing to do with you")
+
+
+def _words(about_her: Sequence[str | None]) -> Iterator[str]:
+    """A name and its parts, an address and its parts, a phone with and without its country's code."""
+    for given in about_her:
+        if given:
+            yield from {given, given.lstrip("+"), given[-10:], *given.split(), *given.split("@")}
+
+
+def _weak(what: str) -> InvalidArgument:
+    return InvalidArgument(Violation("password", what))

@@ -48,6 +48,7 @@ LOST = (
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 log = structlog.get_logger()
+_waited = metrics.POOL_WAIT_SECONDS.labels("transactions")
 Statement: TypeAlias = Select[Any] | TextClause
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -97,6 +98,11 @@ class Transaction:
             await idempotency.record(self.connection, self._reply)
         return bool(self._events)
 
+    def count_events(self) -> None:
+        """Count what happened, now that it is committed."""
+        for committed in self._events:
+            metrics.EVENTS.labels(outbox.event_name(committed.payload)).inc()
+
 
 class Database:
     """A service's schema. Open it with `open_database`."""
@@ -125,6 +131,7 @@ class Database:
             has_events = await transaction.finish()
         if has_events:
             self.events_committed.set()
+            transaction.count_events()
 
     async def fetch(
         self,
@@ -193,7 +200,7 @@ class Database:
             await connection.start()
         except PoolTimeoutError as error:
             raise away() from error
-        metrics.POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
+        _waited.observe(time.perf_counter() - started)
         driver: Any = (await connection.get_raw_connection()).driver_connection
         try:
             yield connection, driver

@@ -142,8 +142,10 @@ class Consumer:
             while True:
                 try:
                     await self._consume_while_ours()
+                    self._measure_no_more()
                 except LeaseLost:
                     log.info("another replica consumes", source=self._source)
+                    self._measure_no_more()
                 except AWAY as error:
                     log.warning("consumer waits", source=self._source, error=type(error).__name__)
                 await asyncio.sleep(BACKOFF_SECONDS)
@@ -213,6 +215,11 @@ class Consumer:
                     metrics.STREAM_LAG.labels(self._source).set(behind)
         [letters] = await self._database.fetch(_LETTERS, {"source": self._source})
         metrics.DEAD_LETTERS.labels(self._source).set(letters["count"])
+
+    def _measure_no_more(self) -> None:
+        """Another replica consumes, and tells of it: what we saw last would stand for ever."""
+        metrics.STREAM_LAG.remove(self._source)
+        metrics.DEAD_LETTERS.remove(self._source)
 
     async def _meet(self, fields: Mapping[bytes, bytes]) -> None:
         event = decode(fields)

@@ -37,6 +37,8 @@ async def telemetry(settings: Settings, service: str) -> AsyncIterator[None]:
         raise SystemExit(
             f"METRICS_PORT: {settings.metrics_port} can't be listened on; is it taken?"
         ) from error
+    if settings.tls_cert_file is not None:
+        metrics.watch_certificate(settings.tls_cert_file)
     async with logs.flushing():
         try:
             yield

@@ -16,6 +16,8 @@ from chassis.database_errors import away, meaning_of
 
 CLOSE_SECONDS = 5.0
 
+_waited = metrics.POOL_WAIT_SECONDS.labels("reads")
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
@@ -37,7 +39,7 @@ class Reads:
         await self._take_turn()
         try:
             connection = await self._connection()
-            metrics.POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
+            _waited.observe(time.perf_counter() - started)
             try:
                 rows = await connection.fetch(sql, *values)
             except Exception as error:

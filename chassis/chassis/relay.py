@@ -2,15 +2,17 @@
 
 The table is the log; the stream is a copy of its last week. The relay publishes what is not marked as published, in
 order within each aggregate, then marks it: a crash between the two publishes again, and the consumers' inboxes drop
-what they know. A marker key beside the stream tells that Redis was not wiped: without it nothing is added, so that
-no event can overtake those that were lost, and the whole log is published again.
+what they know. A marker key beside the stream carries the moment of the last publication, and so do the rows: a marker
+that is missing tells that Redis was wiped, one that is older than the rows that it came back from an older copy. Then
+nothing is added, so that no event can overtake those that were lost, before what the stream no longer holds waits to be
+published again.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -40,28 +42,52 @@ BACKOFF_SECONDS = 1.0
 
 log = structlog.get_logger()
 
+# Moments are microseconds since 1970 by Postgres's clock, 0 for a stream that is to be filled from its beginning.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+PUBLISHED = -1
+
 # All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. Nothing is
-# added to a stream that was lost, alone or with all of Redis, before it is filled again.
+# added to a stream that holds less than was published: the answer is then until when it holds all, else PUBLISHED.
 _PUBLISH = """
-local marker = redis.call('get', KEYS[1])
-if not marker or marker == 'filled' and redis.call('exists', KEYS[2]) == 0 then
+local marker = tonumber(redis.call('get', KEYS[1]) or '')
+if not marker or marker > 0 and redis.call('exists', KEYS[2]) == 0 then
     return 0
 end
-for place = 2, #ARGV do
-    redis.call('xadd', KEYS[2], 'maxlen', '~', ARGV[1], '*', 'event', ARGV[place])
-    redis.call('set', KEYS[1], 'filled')
+if marker < tonumber(ARGV[2]) then
+    return marker
 end
-return 1
+for place = 4, #ARGV do
+    redis.call('xadd', KEYS[2], 'maxlen', '~', ARGV[1], '*', 'event', ARGV[place])
+end
+if #ARGV > 3 then
+    redis.call('set', KEYS[1], string.format('%.0f', math.max(marker, ARGV[3])))
+end
+return -1
 """
 _UNPUBLISHED = (
-    select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.position).limit(BATCH)
+    select(outbox, func.clock_timestamp().label("looked_at"))
+    .where(outbox.c.published_at.is_(None))
+    .order_by(outbox.c.position)
+    .limit(BATCH)
 )
 _MARK = (
     update(outbox)
     .where(outbox.c.position == func.any(bindparam("positions")))
-    .values(published_at=func.now())
+    .values(published_at=bindparam("moment"))
 )
-_PUBLISH_AGAIN = update(outbox).where(outbox.c.published_at.is_not(None)).values(published_at=None)
+# Those published last are among the last: events wait for milliseconds, in the order of their positions.
+_RECENT = (
+    select(outbox.c.published_at)
+    .where(outbox.c.published_at.is_not(None))
+    .order_by(outbox.c.position.desc())
+    .limit(2 * BATCH)
+    .subquery()
+)
+_LAST_PUBLISHED = select(func.max(_RECENT.c.published_at).label("moment"))
+_PUBLISH_AGAIN = (
+    update(outbox).where(outbox.c.published_at > bindparam("since")).values(published_at=None)
+)
 # By position, which the primary key orders, since nothing else does.
 _OLDEST = select(outbox.c.position).order_by(outbox.c.position).limit(SWEEP_BATCH)
 _SWEEP = delete(outbox).where(
@@ -77,10 +103,13 @@ class Relay:
     def __init__(self, database: Database, redis: Redis, service: str) -> None:
         self._database = database
         self._redis = redis
+        self._source = service
         self._stream = stream_of(service)
         self._marker = marker_of(service)
         self._publish = redis.register_script(_PUBLISH)
         self._lease = Lease(database, "outbox-relay")
+        # When an event was last published, as far as this replica knows.
+        self._published = 0
 
     async def run(self) -> None:
         """Relay until cancelled."""
@@ -88,6 +117,7 @@ class Relay:
             while True:
                 try:
                     await self._relay_while_ours()
+                    self._measure_no_more()
                 except AWAY as error:
                     log.warning("relay waits", error=type(error).__name__)
                 await asyncio.sleep(BACKOFF_SECONDS)
@@ -103,6 +133,8 @@ class Relay:
             if now >= renew_at:
                 if not await self._lease.take():
                     return
+                if not renew_at:
+                    await self.look_back()
                 renew_at = now + LEASE_SECONDS / 2
             if now >= sweep_at:
                 await self.sweep()
@@ -118,40 +150,66 @@ class Relay:
 
     async def publish_batch(self) -> int:
         """Publish and mark what is waiting, BATCH events at most; how many."""
-        rows = await self._database.fetch(_UNPUBLISHED)
-        while not await self._add(rows):
-            await self._publish_again()
-            rows = await self._database.fetch(_UNPUBLISHED)
+        rows = await self._unpublished()
+        while (held_until := await self._add(rows)) != PUBLISHED:
+            await self._publish_again(held_until)
+            rows = await self._unpublished()
         if rows:
             await self._mark(rows)
-        metrics.OUTBOX_UNPUBLISHED.set(0 if len(rows) < BATCH else len(rows))
-        metrics.OUTBOX_AGE_SECONDS.set(
-            max(0.0, time.time() - rows[0]["occurred_at"].timestamp()) if rows else 0
-        )
         return len(rows)
 
-    async def _add(self, rows: Sequence[Any]) -> bool:
-        """Add `rows` to the stream; False when it was lost."""
+    async def look_back(self) -> None:
+        """Learn until when other replicas, or this one before it was started, have published."""
+        [last] = await self._database.fetch(_LAST_PUBLISHED)
+        if last["moment"] is not None:
+            self._published = max(self._published, (last["moment"] - EPOCH) // MICROSECOND)
+
+    async def _unpublished(self) -> Sequence[Any]:
+        """The events to publish next, measured before they are: while Redis is away their age must be seen to grow."""
+        rows = await self._database.fetch(_UNPUBLISHED)
+        age = max(0.0, time.time() - rows[0]["occurred_at"].timestamp()) if rows else 0.0
+        metrics.OUTBOX_AGE_SECONDS.labels(self._source).set(age)
+        metrics.OUTBOX_UNPUBLISHED.labels(self._source).set(len(rows))
+        return rows
+
+    def _measure_no_more(self) -> None:
+        """Another replica relays, and tells of it: what we saw last would stand for ever."""
+        metrics.OUTBOX_AGE_SECONDS.remove(self._source)
+        metrics.OUTBOX_UNPUBLISHED.remove(self._source)
+
+    async def _add(self, rows: Sequence[Any]) -> int:
+        """Add `rows` to the stream, which is PUBLISHED, unless it holds all that was published only until a moment."""
         messages = [_message(row).SerializeToString() for row in rows]
-        added = await self._publish(
-            keys=[self._marker, self._stream], args=[STREAM_LENGTH, *messages]
+        # Later than the last, whatever the clock says.
+        looked_at = (rows[0]["looked_at"] - EPOCH) // MICROSECOND if rows else 0
+        moment = max(looked_at, self._published + 1)
+        held_until = await self._publish(
+            keys=[self._marker, self._stream],
+            args=[STREAM_LENGTH, self._published, moment, *messages],
         )
-        return bool(added)
+        if rows and held_until == PUBLISHED:
+            self._published = moment
+        return int(held_until)
 
     async def _mark(self, rows: Sequence[Any]) -> None:
+        marked = {
+            "positions": [row["position"] for row in rows],
+            "moment": EPOCH + self._published * MICROSECOND,
+        }
         async with self._database.transaction() as tx:
             # A relay that slept through its lease may meet rows that its successor publishes again.
-            await tx.execute(
-                _MARK.where(self._lease.held()), {"positions": [row["position"] for row in rows]}
-            )
+            await tx.execute(_MARK.where(self._lease.held()), marked)
         for row in rows:
             metrics.EVENTS_PUBLISHED.labels(row["name"]).inc()
 
-    async def _publish_again(self) -> None:
+    async def _publish_again(self, held_until: int) -> None:
+        """Have what was published after `held_until` wait once more."""
+        since = EPOCH + held_until * MICROSECOND
         async with self._database.transaction() as tx:
-            again = await tx.execute(_PUBLISH_AGAIN)
-        await self._redis.set(self._marker, "empty")
-        log.info("stream filled from the outbox", stream=self._stream, events=again.rowcount)
+            again = await tx.execute(_PUBLISH_AGAIN, {"since": since})
+        self._published = held_until
+        await self._redis.set(self._marker, held_until)
+        log.warning("stream is filled from the outbox", stream=self._stream, events=again.rowcount)
 
     async def sweep(self) -> None:
         """Forget events older than KEPT, and what else is past its time."""

@@ -130,6 +130,10 @@ async def open_service(
 async def _repeat(
     lease: Lease, seconds: float, name: str, work: Callable[[], Awaitable[None]]
 ) -> None:
+    metrics.TIMER_PERIOD_SECONDS.labels(name).set(seconds)
+    metrics.TIMER_LAST_SUCCESS.labels(name).set_to_current_time()
+    # Known from the start, so that the first failure is seen to be one more.
+    failures = metrics.TIMER_FAILURES.labels(name)
     try:
         while True:
             enter(background_call(name))
@@ -137,6 +141,7 @@ async def _repeat(
             try:
                 if await lease.take():
                     await work()
+                    metrics.TIMER_LAST_SUCCESS.labels(name).set_to_current_time()
                 else:
                     # Whoever has it may die: look again before a long period is over.
                     pause = min(seconds, LEASE_SECONDS)
@@ -145,7 +150,7 @@ async def _repeat(
             except Exception as error:
                 # One row that can't be worked on must not take the whole service down.
                 log.exception("timer failed", timer=name, exc_info=error)
-                metrics.TIMER_FAILURES.labels(name).inc()
+                failures.inc()
             await asyncio.sleep(pause)
     finally:
         # Another replica, or the next start of this one, need not wait until it runs out.

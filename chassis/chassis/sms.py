@@ -24,6 +24,14 @@ from chassis import metrics
 from chassis.errors import Unavailable
 from chassis.settings import PLACEHOLDER, ServiceSettings
 
+# What a text message is made of, by GSM 03.38, and those of its characters that count twice. Any other character makes
+# all of them count as sixteen bits.
+GSM = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+GSM_TWICE = frozenset("\f^{}\\[~]|€")
+
 log = structlog.get_logger()
 
 
@@ -89,6 +97,17 @@ async def open_sms(settings: SmsSettings) -> AsyncIterator[SmsProvider]:
         await http.close()
 
 
+def segments(body: str) -> int:
+    """How many parts `body` is sent and paid as."""
+    if GSM.union(GSM_TWICE).issuperset(body):
+        length = len(body) + sum(character in GSM_TWICE for character in body)
+        whole, part = 160, 153
+    else:
+        length = len(body.encode("utf-16-le")) // 2
+        whole, part = 70, 67
+    return 1 if length <= whole else -(-length // part)
+
+
 class _Watched:
     """A provider whose every message ends in time, counted by its outcome."""
 
@@ -103,6 +122,7 @@ class _Watched:
             async with asyncio.timeout(self._seconds):
                 await self._provider.send(to, body)
             outcome = "sent"
+            metrics.SMS_SEGMENTS.labels(self._name).inc(segments(body))
         except TimeoutError as error:
             outcome = "timeout"
             raise SmsNotSent(outcome) from error

@@ -314,3 +314,28 @@ async def test_the_lag_is_measured(bench: Any, until: Callable[..., Any]) -> Non
         await until(reached(bench, one, "1", "2", "3"))
     await consumer._measure()
     assert metrics.STREAM_LAG.labels("agents")._value.get() == 0
+
+
+async def test_a_replica_that_no_longer_consumes_tells_nothing_of_the_stream(
+    bench: Any, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LEASE_SECONDS", 0.2)
+    metrics.DEAD_LETTERS.clear()
+
+    def told() -> list[Any]:
+        return [sample for one in metrics.DEAD_LETTERS.collect() for sample in one.samples]
+
+    async with running(bench, consumer_of(bench, Handler())):
+
+        async def tells() -> bool:
+            return bool(told())
+
+        await until(tells)
+        await bench.rows(
+            "update lease set holder = gen_random_uuid(), expires_at = 'infinity' returning 1"
+        )
+
+        async def silent() -> bool:
+            return not told()
+
+        await until(silent)

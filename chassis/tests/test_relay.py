@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from chassis import metrics
 from chassis.database import Transaction
 from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.process import background
-from chassis.redis import marker_of, stream_of
-from chassis.relay import _UNPUBLISHED, Relay
+from chassis.redis import AWAY, marker_of, stream_of
+from chassis.relay import _UNPUBLISHED, PUBLISHED, Relay
 from devstack.valkey import Valkey
 from propmubi.agents.v1.events_pb2 import AgentVerified
 from propmubi.common.v1.event_pb2 import Event
@@ -85,8 +86,8 @@ async def test_a_relay_that_dies_before_it_marks_publishes_again(bench: Any) -> 
     dying = relay_of(bench)
     assert await dying._lease.take()
     rows = await bench.database.fetch(_UNPUBLISHED)
-    await bench.redis.set(marker_of("agents"), 1)
-    assert await dying._add(rows)
+    await bench.redis.set(marker_of("agents"), 0)
+    assert await dying._add(rows) == PUBLISHED
     await dying._lease.give_up()
     await publish(relay_of(bench))
     assert [one.sequence for one in await published(bench)] == [1, 2, 1, 2]
@@ -144,6 +145,126 @@ async def test_after_a_wiped_redis_nothing_new_overtakes_what_was_lost(bench: An
     await bench.publish(aggregate_id, "three")
     await publish(relay)
     assert [one.sequence for one in await published(bench)] == [1, 2, 3]
+
+
+class Copy:
+    """A copy of what Redis holds of a stream, to come back to: what an older file or a replica that lags holds."""
+
+    def __init__(self, bench: Any) -> None:
+        self._redis = bench.redis
+        self._keys = (STREAM, marker_of("agents"))
+
+    async def take(self) -> "Copy":
+        self._held = {key: await self._redis.dump(key) for key in self._keys}
+        return self
+
+    async def restore(self) -> None:
+        await self._redis.flushall()
+        for key, value in self._held.items():
+            await self._redis.restore(key, 0, value)
+
+
+@pytest.mark.parametrize("started_again", [False, True])
+async def test_a_redis_restored_from_an_older_copy_gets_what_it_lost_and_nothing_new_overtakes_it(
+    bench: Any, started_again: bool
+) -> None:
+    aggregate_id, relay = new_id(), relay_of(bench)
+    await bench.publish(aggregate_id, "one", "two")
+    await publish(relay)
+    copy = await Copy(bench).take()
+    for name in ("three", "four"):
+        await bench.publish(aggregate_id, name)
+        await publish(relay)
+    await copy.restore()
+    if started_again:
+        await relay._lease.give_up()
+        relay = relay_of(bench)
+        await relay.look_back()
+    await bench.publish(aggregate_id, "five")
+    await publish(relay)
+    assert [one.sequence for one in await published(bench)] == [1, 2, 3, 4, 5]
+    await publish(relay)
+    assert len(await published(bench)) == 5
+    assert await bench.rows("select 1 from outbox where published_at is null") == []
+
+
+async def test_an_older_copy_is_noticed_while_nothing_happens(
+    bench: Any, until: Callable[..., Any]
+) -> None:
+    aggregate_id = new_id()
+
+    async def one_arrived() -> bool:
+        return len(await published(bench)) == 1
+
+    async def both_arrived() -> bool:
+        return len(await published(bench)) == 2
+
+    async with running(relay_of(bench)):
+        await bench.publish(aggregate_id, "one")
+        await until(one_arrived)
+        copy = await Copy(bench).take()
+        await bench.publish(aggregate_id, "two")
+        await until(both_arrived)
+        await copy.restore()
+        await until(both_arrived)
+    assert [one.sequence for one in await published(bench)] == [1, 2]
+
+
+async def test_the_clock_of_another_postgres_does_not_hide_what_was_lost(bench: Any) -> None:
+    """After a failover to a server whose clock is behind, later events still have later moments."""
+    aggregate_id, relay = new_id(), relay_of(bench)
+    relay._published = int(2e15)  # In 2033.
+    await bench.redis.set(marker_of("agents"), relay._published)
+    await bench.redis.xadd(STREAM, {"event": b""})
+    await bench.publish(aggregate_id, "one")
+    copy = await Copy(bench).take()
+    await publish(relay)
+    await copy.restore()
+    await publish(relay)
+    assert [one.sequence for one in await published(bench, aggregate_id)] == [1]
+
+
+async def test_while_redis_is_away_the_age_of_what_waits_is_seen_to_grow(
+    bench: Any, valkey: Valkey
+) -> None:
+    relay = relay_of(bench)
+    await bench.publish(new_id(), "one")
+    await bench.rows("update outbox set occurred_at = now() - interval '90 seconds' returning 1")
+    valkey.stop()
+    try:
+        with pytest.raises(AWAY):
+            await publish(relay)
+    finally:
+        valkey.start()
+    assert metrics.OUTBOX_AGE_SECONDS.labels("agents")._value.get() >= 90
+    await publish(relay)
+    await publish(relay)
+    assert metrics.OUTBOX_AGE_SECONDS.labels("agents")._value.get() == 0
+
+
+async def test_a_replica_that_no_longer_relays_tells_nothing_of_the_outbox(
+    bench: Any, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.relay.LEASE_SECONDS", 0.2)
+
+    def told() -> list[Any]:
+        return [sample for one in metrics.OUTBOX_AGE_SECONDS.collect() for sample in one.samples]
+
+    metrics.OUTBOX_AGE_SECONDS.clear()
+    async with running(relay_of(bench)):
+
+        async def tells() -> bool:
+            return bool(told())
+
+        await until(tells)
+        await bench.rows(
+            "update lease set holder = gen_random_uuid(), expires_at = 'infinity' returning 1"
+        )
+
+        async def silent() -> bool:
+            return not told()
+
+        await until(silent)
 
 
 async def test_an_idle_relay_hardly_asks(bench: Any) -> None:

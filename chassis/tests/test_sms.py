@@ -15,7 +15,7 @@ from chassis import metrics
 from chassis.errors import InvalidArgument
 from chassis.phones import country, normalise
 from chassis.quota import Quota, parse_quota, parse_quotas
-from chassis.sms import SmsNotSent, SmsSettings, open_sms
+from chassis.sms import SmsNotSent, SmsSettings, open_sms, segments
 
 SECRET = "only-for-tests-and-at-least-32-characters"
 TO, BODY = "+919876543210", "123456 is your PropMubi code."
@@ -190,3 +190,30 @@ def test_phones() -> None:
     for bad in ("", "12", "+91", "phone", "+919"):
         with pytest.raises(InvalidArgument):
             normalise(bad)
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        ("a" * 160, 1),
+        ("a" * 161, 2),
+        ("a" * 306, 2),
+        ("€" * 80, 1),
+        ("€" * 81, 2),
+        ("न" * 70, 1),
+        ("न" * 71, 2),
+        ("₹" + "a" * 69, 1),
+        ("🏠" * 36, 2),
+    ],
+)
+def test_a_message_is_paid_by_its_parts(body: str, parts: int) -> None:
+    assert segments(body) == parts
+
+
+async def test_the_parts_of_what_was_sent_are_counted(tmp_path: Path) -> None:
+    paid = metrics.SMS_SEGMENTS.labels("file")._value
+    before = paid.get()
+    file = settings(sms_provider="file", sms_outbox_file=tmp_path / "outbox.jsonl")
+    async with open_sms(file) as sms:
+        await sms.send(TO, "न" * 71)
+    assert paid.get() - before == 2

@@ -1,12 +1,22 @@
 """Valkey is emptied, or dies, while enquiries, holds and bookings go on: none is lost, none counts twice."""
 
 import asyncio
+import shutil
 
 import httpx
 
 from devstack.testing_town import Town
 from devstack.valkey import ask
-from tests.chaos.conftest import Client, all_ready, away, check_envelope, check_events, check_sold
+from tests.chaos.conftest import (
+    Client,
+    all_ready,
+    away,
+    check_envelope,
+    check_events,
+    check_sold,
+    eventually,
+    process_of,
+)
 
 SALES = 6
 
@@ -65,3 +75,32 @@ async def test_it_goes_on_where_it_was(town: Town) -> None:
         assert client.refusals == []
         await check_events(town)
         await check_sold(http, town, leads)
+
+
+async def test_come_back_from_an_older_copy_it_gets_what_it_lost(town: Town) -> None:
+    """As after a failover to a replica that lagged behind, or a power cut between two syncs of its log."""
+    data = town.platform.var / "valkey"
+    copy = data.with_name("valkey-copy")
+    consumers = [process_of(town.platform, name) for name in ("crm_service", "agents_service")]
+
+    async def published() -> bool:
+        waiting = "select count(*) from projects.outbox where published_at is null"
+        return not await town.value(waiting)
+
+    async with town.client() as http:
+        client = Client(http, town)
+        await check_events(town)
+        shutil.copytree(data, copy)
+        for consumer in consumers:
+            consumer.suspend()  # What is published now, nobody has met yet.
+        try:
+            (unit,) = town.free_units(1)
+            await client.post(f"/v1/units/{unit}/hold", {}, town.asha)
+            await eventually(published, "the relay's mark")
+            with away(town.platform, "valkey-server"):
+                shutil.rmtree(data)
+                copy.rename(data)
+        finally:
+            for consumer in consumers:
+                consumer.resume()
+        await check_events(town)

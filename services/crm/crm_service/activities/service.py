@@ -8,6 +8,7 @@ from chassis.identity import Principal
 from chassis.protobuf import timestamp
 from crm_service.activities.domain import RESPONSES, Activity, ActivityKind
 from crm_service.activities.repository import ActivityRepository
+from crm_service.leads.domain import Lead
 from crm_service.leads.repository import LeadRepository
 from crm_service.leads.service import LeadService
 from propmubi.crm.v1.events_pb2 import LeadResponded
@@ -32,8 +33,8 @@ class ActivityService:
 
     async def add(
         self, tx: Transaction, caller: Principal, lead_id: uuid.UUID, kind: ActivityKind, text: str
-    ) -> Activity:
-        """Write down what `caller` did; the first response stops the lead's clock."""
+    ) -> tuple[Activity, Lead | None]:
+        """Write down what `caller` did; and the lead, if this is the first response, which stops its clock."""
         if kind is ActivityKind.SYSTEM:
             raise InvalidArgument(Violation("kind", "system is the platform's own: choose another"))
         if not text.strip():
@@ -41,7 +42,7 @@ class ActivityService:
         lead = await self._pipeline.locked(tx, caller, lead_id)
         activity = await self._activities.add(tx, lead.id, kind, text, user_id=caller.user_id)
         if kind in RESPONSES and lead.owner_agent_id and lead.first_responded_at is None:
-            await self._leads.change(tx, lead, first_responded_at=activity.created_at)
+            answered = await self._leads.change(tx, lead, first_responded_at=activity.created_at)
             tx.publish(
                 LeadResponded(
                     lead_id=str(lead.id),
@@ -50,4 +51,5 @@ class ActivityService:
                 ),
                 lead.id,
             )
-        return activity
+            return activity, answered
+        return activity, None

@@ -7,6 +7,7 @@ from chassis.context import principal
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
 from chassis.protobuf import fill, value
+from crm_service import metrics
 from crm_service.activities.domain import Activity, ActivityKind
 from crm_service.activities.service import ActivityService
 from propmubi.crm.v1 import activities_pb2 as pb
@@ -26,10 +27,13 @@ class ActivityServicer(activities_pb2_grpc.ActivityServiceServicer):
     async def CreateActivity(self, request: pb.CreateActivityRequest, context: Any) -> pb.Activity:
         kind = ActivityKind(value(request.activity, "kind"))
         async with self._database.transaction() as tx:
-            activity = await self._service.add(
+            activity, answered = await self._service.add(
                 tx, principal(), uuid.UUID(request.lead_id), kind, request.activity.text
             )
-            return tx.reply(to_proto(activity))
+            reply = tx.reply(to_proto(activity))
+        if answered is not None:
+            metrics.first_response(answered)
+        return reply
 
     async def ListActivities(
         self, request: pb.ListActivitiesRequest, context: Any

@@ -9,6 +9,7 @@ from chassis.database import Database
 from chassis.errors import InvalidArgument, Violation
 from chassis.page_tokens import PageTokens
 from chassis.protobuf import fill, masked, value, values
+from crm_service import metrics
 from crm_service.enquiries.batches import EnquiryBatches
 from crm_service.enquiries.domain import Enquiry
 from crm_service.enquiries.service import EnquiryService
@@ -65,6 +66,7 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
             lead_id = await self._batches.add(enquiry, owner)
             if lead_id is not None:
                 answer.id = str(lead_id)
+                metrics.enquiry(enquiry, existed=False)
                 return answer
         async with self._database.transaction() as tx:
             lead_id, existed = await self._enquiries.enquire(tx, enquiry, owner)
@@ -75,7 +77,9 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
                 lead = await self._service.read(tx, lead_id)
                 if works_on(caller, lead):
                     answer.lead.CopyFrom(to_proto(lead))
-            return tx.reply(answer)
+            reply = tx.reply(answer)
+        metrics.enquiry(enquiry, existed=existed)
+        return reply
 
     async def GetLead(self, request: pb.GetLeadRequest, context: Any) -> pb.Lead:
         return to_proto(await self._service.get(principal(), uuid.UUID(request.lead_id)))

@@ -3,14 +3,14 @@ BIN := .venv/bin
 # Every member's tests, or those of one: make test svc=crm
 SERVICES := auth agents crm projects
 TESTS := $(if $(svc),$(if $(filter $(svc),$(SERVICES)),services/$(svc),$(svc)))
-CODE := chassis gateway devstack services protos/generate.py $(wildcard tests bench)
+CODE := chassis gateway devstack services protos/generate.py $(wildcard tests bench deploy)
 PACKAGES := chassis gateway devstack $(SERVICES:=_service)
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --annotation-style line --no-emit-package propmubi-protos --no-emit-package propmubi-chassis \
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check check-python check-protos check-contract check-typescript fmt protos migrate bench lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-typescript fmt protos manifests migrate bench lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -25,6 +25,9 @@ migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [sv
 bench: setup ## Measure the platform against the monolith it replaces, side by side
 	@exec $(BIN)/python -m bench $(args)
 
+deploy: ## Migrate and roll out in the cluster that kubectl reaches [overlay=staging|production]
+	@exec deploy/k8s/deploy $(overlay)
+
 ##@ Prove
 test: setup ## Every test, or those of one member [svc=auth|agents|crm|projects|gateway|chassis|devstack|tests] [args="-k lead"]
 	@exec $(BIN)/pytest -n 2 $(TESTS) $(args)
@@ -36,7 +39,7 @@ check-python: setup ## Format, lint, types and layers
 	$(BIN)/black --quiet --check --diff $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy $(PACKAGES:%=--package %)
-	$(BIN)/mypy protos/generate.py $(shell find $(wildcard */tests services/*/tests tests bench) -name '*.py' -not -path '*/node_modules/*')
+	$(BIN)/mypy protos/generate.py $(shell find $(wildcard */tests services/*/tests tests bench deploy) -name '*.py' -not -path '*/node_modules/*')
 	$(BIN)/lint-imports
 
 check-protos: setup ## The protos' style, and that protos/gen is what they say
@@ -47,6 +50,9 @@ check-protos: setup ## The protos' style, and that protos/gen is what they say
 check-contract: setup ## The committed OpenAPI is what the protos say, and is valid
 	$(BIN)/python -m gateway.openapi --check
 	$(BIN)/openapi-spec-validator --subschema-errors all tests/contract/openapi.json
+
+check-deploy: setup ## The Kubernetes manifests, rendered and checked against the code (needs kubectl 1.21 or newer)
+	@exec $(BIN)/pytest deploy/k8s $(args)
 
 check-typescript: ## The committed OpenAPI gives types that `tsc --strict` accepts (needs Node)
 	@command -v npm >/dev/null || { echo "make check needs Node 20 or newer with npm, to compile the types a frontend would use."; exit 1; }
@@ -63,6 +69,9 @@ protos: setup ## Generate protos/gen from the protos, and the gateway's snapshot
 	$(BIN)/python -m gateway.contract --write
 	$(BIN)/python -m gateway.openapi --write
 	$(BIN)/python -m gateway.contract --write
+
+manifests: setup ## Generate the manifest of Prometheus' rules from deploy/observability
+	$(BIN)/python deploy/k8s/manifests.py
 
 lock: setup ## Compile both lock files from the members' pyproject.toml [args="--upgrade-package grpcio"]
 	$(LOCK) -o requirements.lock $(args)

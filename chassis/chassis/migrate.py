@@ -2,7 +2,11 @@
 
 `python -m chassis.migrate upgrade [service …]` provisions and migrates with the URL of the database's owner in
 ADMIN_DATABASE_URL and the roles' passwords in <SERVICE>_OWNER_PASSWORD and <SERVICE>_APP_PASSWORD. A service's owner
-role makes its tables; its app role, which the process uses, can only read and write rows.
+role makes its tables; its app role, which the process uses, can only read and write rows. Where a job may know no more
+than one service's owner, OWNER_DATABASE_URL is her URL: what was provisioned before is then only migrated.
+
+`python -m chassis.migrate wait crm` returns once the schema, read with the process's own DATABASE_URL, is as new as this
+code: new replicas wait for the migration that was begun with them.
 """
 
 import argparse
@@ -12,11 +16,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 from alembic import command, context
 from alembic.config import Config
 from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -38,6 +44,9 @@ EXTENSIONS = (
 WORD_SIMILARITY = 0.45
 # A migration that can't get its lock gives up, so that it never queues every request behind itself.
 LOCK_TIMEOUT = "5s"
+# How often `wait` looks, and how long a server may take to let it in.
+LOOK_SECONDS = 0.5
+CONNECT_SECONDS = 10.0
 _MIGRATION_LOCK = 7_071_867
 
 
@@ -150,6 +159,39 @@ async def _make_role(
     await connection.execute(f"grant {role} to current_user")
 
 
+def wait(app_url: str, service: str) -> None:
+    """Return once the schema of `service` has the last revision that this code knows, or a later one."""
+    asyncio.run(_wait(app_url, ScriptDirectory.from_config(_config(app_url, service)), service))
+
+
+async def _wait(url: str, scripts: ScriptDirectory, service: str) -> None:
+    head, said = scripts.get_current_head(), ""
+    known = {script.revision for script in scripts.walk_revisions()}
+    while True:
+        try:
+            found = await _revision(url)
+            # A revision that this code does not have was made by later code, which went before.
+            if found is not None and (found == head or found not in known):
+                return
+            seen = f"the schema is at {found or 'none'}"
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            seen = f"{type(error).__name__}: {error}"
+        if seen != said:
+            said = seen
+            sys.stdout.write(f"{service}: waits for revision {head}; {seen}\n")
+            sys.stdout.flush()
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _revision(url: str) -> str | None:
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    try:
+        found = await connection.fetchval("select version_num from alembic_version")
+    finally:
+        await connection.close()
+    return cast("str | None", found)
+
+
 def _environment(name: str) -> str:
     value = os.environ.get(name)
     if not value:
@@ -160,25 +202,33 @@ def _environment(name: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m chassis.migrate")
-    parser.add_argument("command", choices=["provision", "upgrade", "downgrade"])
+    parser.add_argument("command", choices=["provision", "upgrade", "downgrade", "wait"])
     parser.add_argument("services", nargs="*", help=f"default: {' '.join(SERVICES)}")
     parser.add_argument(
         "--revision", default="head", help="how far (downgrade: which, such as -1 or base)"
     )
     options = parser.parse_args(arguments)
-    admin_url = _environment("ADMIN_DATABASE_URL")
     for service in options.services or SERVICES:
+        _run(options.command, service, options.revision)
+        sys.stdout.write(f"{service}: {options.command} done\n")
+
+
+def _run(command: str, service: str, revision: str) -> None:
+    if command == "wait":
+        wait(_environment("DATABASE_URL"), service)
+        return
+    owner_url = "" if command == "provision" else os.environ.get("OWNER_DATABASE_URL", "")
+    if not owner_url:
+        admin_url = _environment("ADMIN_DATABASE_URL")
         owner_password = _environment(f"{service.upper()}_OWNER_PASSWORD")
         owner_url = role_url(admin_url, f"{service}_owner", owner_password)
-        if options.command == "downgrade":
-            downgrade(owner_url, service, options.revision)
-            continue
-        provision(
-            admin_url, service, owner_password, _environment(f"{service.upper()}_APP_PASSWORD")
-        )
-        if options.command == "upgrade":
-            upgrade(owner_url, service, options.revision)
-        sys.stdout.write(f"{service}: {options.command} done\n")
+        if command != "downgrade":
+            app_password = _environment(f"{service.upper()}_APP_PASSWORD")
+            provision(admin_url, service, owner_password, app_password)
+    if command == "upgrade":
+        upgrade(owner_url, service, revision)
+    elif command == "downgrade":
+        downgrade(owner_url, service, revision)
 
 
 if __name__ == "__main__":

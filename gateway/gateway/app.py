@@ -124,9 +124,9 @@ async def _alive() -> dict[str, str]:
     return {"status": "alive"}
 
 
-def _ready(readiness: Readiness) -> Callable[[], object]:
-    async def ready() -> dict[str, str]:
-        missing = await readiness.missing()
+def _ready(readiness: Readiness) -> Callable[[bool], object]:
+    async def ready(peers: bool = True) -> dict[str, str]:
+        missing = await readiness.missing(peers=peers)
         if missing:
             raise EdgeError(503, "Not ready to serve.", violations=missing)
         return {"status": "ready"}

@@ -22,11 +22,13 @@ class Readiness:
         self._keys_loaded = keys_loaded
         self.draining = False
 
-    async def missing(self) -> list[Violation]:
-        """What stands in the way of serving; empty when nothing does."""
+    async def missing(self, *, peers: bool = True) -> list[Violation]:
+        """What stands in the way of serving; empty when nothing does. Without `peers`, what stands in this gateway's
+        own way: load balancers ask that, because one service away must not take all gateways off the market.
+        """
         if self.draining:
             return [Violation("gateway", "is about to stop")]
-        names = list(self._health)
+        names = list(self._health) if peers else []
         serving = await asyncio.gather(*(self._is_serving(name) for name in names))
         missing = [
             Violation(name, "is not serving")

@@ -184,6 +184,8 @@ async def test_it_starts_without_its_peers_and_says_what_is_missing(
             assert told.status_code == 503
             missing = {detail["field"] for detail in told.json()["error"]["details"]}
             assert missing == {"auth", "agents", "crm", "projects", "jwks"}
+            told = await client.get("/readyz?peers=false")
+            assert [detail["field"] for detail in told.json()["error"]["details"]] == ["jwks"]
             away = await client.get(f"/v1/agents/{ID}")
             assert away.status_code == 503
             assert away.headers["retry-after"] == "1"
@@ -197,8 +199,10 @@ async def test_a_service_that_stops_serving_is_named(run_gateway: RunGateway, pe
         await peer.health.set("", HealthCheckResponse.NOT_SERVING)
         try:
             told = await gateway.client.get("/readyz")
+            by_itself = await gateway.client.get("/readyz?peers=false")
         finally:
             await peer.health.set("", HealthCheckResponse.SERVING)
         assert told.status_code == 503
         assert "agents" in {detail["field"] for detail in told.json()["error"]["details"]}
+        assert by_itself.status_code == 200
         assert (await gateway.client.get("/readyz")).status_code == 200

@@ -18,6 +18,7 @@ from gateway.app import Peers, create_app
 from gateway.contract import SERVICES, load_contract, platform_files
 from gateway.cookies import CookieRules
 from gateway.cors import Cors
+from gateway.devices import Devices
 from gateway.exchange import App
 from gateway.middleware import EdgeRules
 from gateway.openapi import document
@@ -69,6 +70,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
                 verifier,
                 limiter,
                 CookieRules(settings.cors_origins, secure=settings.environment != "development"),
+                Devices(redis),
             ),
             allowances=settings.allowances(),
             rules=EdgeRules(

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from gateway.errors import Headers
 
 METHODS = b"GET, POST, PUT, PATCH, DELETE"
-ALLOWED = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Correlation-ID, Traceparent, X-Use-Cookie"
+ALLOWED = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Correlation-ID, Traceparent, X-Device-Token, X-Use-Cookie"
 EXPOSED = (
     b"ETag, Location, Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, "
-    b"X-Correlation-ID, Deprecation, Sunset, Link"
+    b"X-Correlation-ID, X-Device-Token, Deprecation, Sunset, Link"
 )
 # Browsers cap it at two hours (Chromium) or a day (Firefox).
 MAX_AGE_SECONDS = b"7200"

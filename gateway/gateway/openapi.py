@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from chassis.rules import message_of
+from gateway import devices
 from gateway.breaking import differences
 from gateway.contract import Contract, comments, load_contract
 from gateway.cookies import cookie_names, replied_by_cookie
@@ -41,6 +42,10 @@ REQUEST_HEADERS: Final = {
         {"pattern": "^[!-~]{1,255}$"},
     ),
     "If-Match": ("The ETag the change was made on: 412 if it is no longer the current one.", {}),
+    "X-Device-Token": (
+        "From the last sign-in on this device: counts the call for its person in place of its address.",
+        {"pattern": "^[A-Za-z0-9_-]{43}$"},
+    ),
     "If-None-Match": ("ETags already at hand: 304 if one of them is still the current one.", {}),
 }
 RESPONSE_HEADERS: Final = {
@@ -50,6 +55,7 @@ RESPONSE_HEADERS: Final = {
     "ETag": "The version of the resource; send it as If-Match or If-None-Match.",
     "Location": "The path of what was created.",
     "Idempotency-Replayed": "`true` when this is the stored answer to an earlier request with the same key.",
+    "X-Device-Token": "Keep it on this device and send it whenever somebody signs in.",
     "Retry-After": "Seconds to wait before trying again.",
     "WWW-Authenticate": "How to sign in.",
     "Set-Cookie": "The field that X-Use-Cookie named, for this host alone and out of reach of scripts.",
@@ -156,6 +162,7 @@ def parameters(operation: Operation, components: Components) -> Iterator[Json]:
     for name, applies in (
         ("X-Correlation-ID", True),
         ("Idempotency-Key", operation.http_method == "POST"),
+        ("X-Device-Token", devices.pass_by(operation)),
         ("If-Match", "expected_version" in request.fields_by_name),
         ("If-None-Match", operation.http_method == "GET" and versioned(operation)),
     ):
@@ -196,6 +203,7 @@ def answers(operation: Operation, components: Components) -> Iterator[tuple[int,
         *(["ETag"] if versioned(operation) else []),
         *(["Set-Cookie"] if replied_by_cookie(operation) or operation.forgets_cookie else []),
         *(["Idempotency-Replayed"] if verb == "POST" else []),
+        *(["X-Device-Token"] if devices.are_made_by(operation) else []),
     ]
     success: Json = {"description": comments().get(reply.full_name, "Done.")}
     if reply.full_name != EMPTY:

@@ -19,10 +19,12 @@ from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from chassis.quota import Quota
 from gateway.errors import EdgeError, Headers, retry_after
+from propmubi.options.v1.options_pb2 import RateLimit
 
 # Long enough that a busy moment of ours is not taken for Redis's end, which would close the guarded routes.
 TIMEOUT_SECONDS = 1.0
@@ -31,6 +33,14 @@ RECOVERY_SECONDS = 1.0
 LARGEST_BATCH = 128
 # Callers that are counted while Redis is away; beyond it the longest unseen is forgotten.
 LOCAL_CALLERS = 10_000
+# What could be used to guess or to spend: counted by address or, on a device she signed in on, by person.
+GUARDED = frozenset(
+    {
+        RateLimit.RATE_LIMIT_AUTH_ATTEMPT,
+        RateLimit.RATE_LIMIT_OTP_SEND,
+        RateLimit.RATE_LIMIT_AUTH_REFRESH,
+    }
+)
 
 DECISIONS = Counter(
     "propmubi_rate_limit_decisions_total", "Decided calls.", ["allowance", "outcome"]
@@ -71,7 +81,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A quota by its name. `guarded` ones are counted by address, and refused while they can't be shared."""
+    """A quota by its name. `guarded` ones are refused while they can't be shared."""
 
     name: str
     quota: Quota
@@ -106,13 +116,30 @@ class _Script:
         await self._connection.disconnect()
 
     async def call(self, keys: list[str], arguments: list[int]) -> list[int]:
-        """Run it; an error, and a timeout too, hangs up, so that no answer is taken for another's."""
-        if not self._connection.is_connected:
-            await self._connection.connect()
+        """Run it. An error, and a timeout too, hangs up, so that no answer is taken for another's and the next call
+        looks anew where Redis is.
+        """
+        used_before = self._connection.is_connected
+        await self._connection.connect()
         try:
-            return await self._run("EVALSHA", self._sha, keys, arguments)
-        except NoScriptError:  # Redis was restarted.
-            return await self._run("EVAL", SCRIPT, keys, arguments)
+            return await self._evaluate(keys, arguments)
+        except RedisConnectionError:
+            if not used_before:
+                raise
+        # Redis hung up while nobody asked, as when it was restarted: that it is away would show when we call again. At
+        # worst it had counted these calls, and counts them twice.
+        await self._connection.connect()
+        return await self._evaluate(keys, arguments)
+
+    async def _evaluate(self, keys: list[str], arguments: list[int]) -> list[int]:
+        try:
+            try:
+                return await self._run("EVALSHA", self._sha, keys, arguments)
+            except NoScriptError:  # Redis was restarted.
+                return await self._run("EVAL", SCRIPT, keys, arguments)
+        except RedisError:
+            await self._connection.disconnect(nowait=True)
+            raise
 
     async def _run(
         self, command: str, script: str, keys: list[str], arguments: list[int]
@@ -126,7 +153,6 @@ class SharedLimits:
     """Decisions by Redis. Whoever asks while a batch is under way is decided in the next."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
         self._script = _Script(redis)
         self._waiting: deque[tuple[str, Quota, asyncio.Future[Decision | None]]] = deque()
         self._sender: asyncio.Task[None] | None = None
@@ -203,7 +229,7 @@ class SharedLimits:
             await asyncio.sleep(RECOVERY_SECONDS)
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    await self._redis.ping()
+                    await self._script.call([], [])
             except (RedisError, OSError, TimeoutError):
                 continue
             SHARED.set(1)

@@ -1,6 +1,6 @@
 """The contract's routes: one handler per operation, found by the segment table.
 
-A handler does, in this order: limit by address, who calls, may she, limit by caller, body, binding, the call, the answer.
+A handler does, in this order: limit by address or device, who calls, may she, limit by caller, body, binding, the call, the answer.
 """
 
 import re
@@ -16,9 +16,11 @@ from google.protobuf.message import Message
 from chassis.context import IdempotencyKey
 from chassis.errors import Violation
 from chassis.grpc_client import Trailers
+from gateway import devices
 from gateway.auth import Verifier, authenticate, authorize
 from gateway.batch import Rpc
 from gateway.cookies import CookieRules, Cookies
+from gateway.devices import Devices
 from gateway.errors import EdgeError, Headers, from_rpc
 from gateway.exchange import JSON, NO_STORE, VARY, App, Exchange, Receive, Scope, Send
 from gateway.operation import Operation
@@ -55,6 +57,7 @@ class Edges:
     verifier: Verifier
     limiter: Limiter
     cookies: CookieRules
+    devices: Devices
 
 
 class Handler:
@@ -77,6 +80,7 @@ class Handler:
         self._allowance = allowance
         self._edges = edges
         self._cookies = Cookies(operation, edges.cookies)
+        self._makes_device = devices.are_made_by(operation)
         self._is_post = operation.http_method == "POST"
         self._is_get = operation.http_method == "GET"
         self._versioned = "version" in operation.output.DESCRIPTOR.fields_by_name
@@ -93,7 +97,8 @@ class Handler:
         operation, call = self.operation, exchange.call
         call.rpc = operation.rpc
         if self._allowance.guarded:
-            await self._limit(exchange, call.client_address)
+            person = await self._edges.devices.person_of(exchange.header(devices.HEADER))
+            await self._limit(exchange, person or call.client_address)
         call.principal = authenticate(exchange.header(b"authorization"), self._edges.verifier)
         authorize(call.principal, operation.callers)
         if not self._allowance.guarded:
@@ -116,6 +121,9 @@ class Handler:
             raise from_rpc(error) from error
         if by_cookie:
             exchange.base.extend(self._cookies.take_out(reply))
+        if self._makes_device:
+            token = exchange.header(devices.HEADER)
+            exchange.base.extend(await self._edges.devices.remember(token, reply.user.id))
         await self._answer(exchange, path, reply, trailers)
 
     async def _limit(self, exchange: Exchange, caller: str) -> None:

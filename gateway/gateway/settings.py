@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode
 
 from chassis.quota import Quota, QuotaSetting
 from chassis.settings import Settings
-from gateway.rate_limit import Allowance
+from gateway.rate_limit import GUARDED, Allowance
 from propmubi.options.v1.options_pb2 import RateLimit
 
 
@@ -41,6 +41,8 @@ class GatewaySettings(Settings):
     write_limit: QuotaSetting = Quota(120, 60)
     auth_limit_per_address: QuotaSetting = Quota(10, 900)
     otp_send_limit_per_address: QuotaSetting = Quota(10, 900)
+    # Thousands of people behind one address renew their tokens every ten minutes; each session has a limit in auth.
+    refresh_limit_per_address: QuotaSetting = Quota(3000, 900)
     # How long /readyz says no before connections are refused, so that load balancers have looked elsewhere.
     drain_seconds: float = Field(default=2.0, ge=0, le=5)
 
@@ -53,12 +55,16 @@ class GatewaySettings(Settings):
 
     def allowances(self) -> Mapping[RateLimit.ValueType, Allowance]:
         """The allowance that each class of the contract draws on."""
-        auth, otp = self.auth_limit_per_address, self.otp_send_limit_per_address
+        quotas = {
+            RateLimit.RATE_LIMIT_READ: ("read", self.read_limit),
+            RateLimit.RATE_LIMIT_WRITE: ("write", self.write_limit),
+            RateLimit.RATE_LIMIT_AUTH_ATTEMPT: ("auth", self.auth_limit_per_address),
+            RateLimit.RATE_LIMIT_OTP_SEND: ("otp", self.otp_send_limit_per_address),
+            RateLimit.RATE_LIMIT_AUTH_REFRESH: ("refresh", self.refresh_limit_per_address),
+        }
         return {
-            RateLimit.RATE_LIMIT_READ: Allowance("read", self.read_limit, guarded=False),
-            RateLimit.RATE_LIMIT_WRITE: Allowance("write", self.write_limit, guarded=False),
-            RateLimit.RATE_LIMIT_AUTH_ATTEMPT: Allowance("auth", auth, guarded=True),
-            RateLimit.RATE_LIMIT_OTP_SEND: Allowance("otp", otp, guarded=True),
+            kind: Allowance(name, quota, guarded=kind in GUARDED)
+            for kind, (name, quota) in quotas.items()
         }
 
     def target(self, service: str) -> str:

@@ -113,6 +113,20 @@ async def test_sending_and_trying_passwords_is_limited_by_address(
         assert tried == [200, 429]
 
 
+async def test_at_default_limits_an_address_has_ten_tries_at_all_replicas_together(
+    run_gateway: RunGateway, peer: Peer
+) -> None:
+    body = {"challenge_id": ID, "code": "123456"}
+    async with run_gateway() as one, run_gateway() as other:
+        answers = await asyncio.gather(
+            *(who.client.post("/v1/auth/otp/verify", json=body) for who in (one, other) * 50)
+        )
+    assert Counter(answer.status_code for answer in answers) == {200: 10, 429: 90}
+    assert peer.calls == 10
+    waits = [int(answer.headers["retry-after"]) for answer in answers if answer.is_client_error]
+    assert all(880 <= wait <= 900 for wait in waits)
+
+
 async def test_the_window_slides(redis: Redis) -> None:
     limits, quota = SharedLimits(redis), Quota(2, 1)
     assert (await limits.take("a", quota)).allowed  # type: ignore[union-attr]
@@ -166,8 +180,8 @@ def test_the_local_rule_forgets_the_longest_unseen(monkeypatch: pytest.MonkeyPat
     assert limits.take("b", quota).allowed
 
 
-async def test_without_redis_reads_go_on_and_passwords_do_not(
-    run_gateway: RunGateway, valkey: Valkey, peer: Peer
+async def test_without_redis_all_goes_on_but_signing_in(
+    run_gateway: RunGateway, valkey: Valkey, peer: Peer, tokens: Tokens
 ) -> None:
     async with run_gateway(read_limit="5/1m") as gateway:
         assert (await gateway.client.post("/v1/auth/otp", json=OTP)).status_code == 202
@@ -175,11 +189,20 @@ async def test_without_redis_reads_go_on_and_passwords_do_not(
         try:
             assert await statuses(gateway, 20) == {200: 5, 429: 15}
             calls = peer.calls
-            refused = await gateway.client.post("/v1/auth/otp", json=OTP)
-            assert refused.status_code == 503
-            assert refused.headers["retry-after"] == "1"
-            assert refused.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
+            verify = {"challenge_id": ID, "code": "123456"}
+            for path, body in [
+                ("/v1/auth/otp", OTP),
+                ("/v1/auth/otp/verify", verify),
+                ("/v1/auth/refresh", {"refresh_token": "x" * 43}),
+            ]:
+                refused = await gateway.client.post(path, json=body)
+                assert refused.status_code == 503
+                assert refused.headers["retry-after"] == "1"
+                assert refused.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
             assert peer.calls == calls
+            # Nobody is kept from signing out.
+            left = await gateway.client.post("/v1/auth/logout", headers=bearer(tokens.person()))
+            assert left.status_code == 204
             assert REGISTRY.get_sample_value("propmubi_rate_limit_shared") == 0
         finally:
             valkey.start()
@@ -189,6 +212,31 @@ async def test_without_redis_reads_go_on_and_passwords_do_not(
 
         await eventually(otp_is_sent, within=5)
         assert REGISTRY.get_sample_value("propmubi_rate_limit_shared") == 1
+
+
+async def test_a_redis_that_was_restarted_while_nobody_asked_is_not_away(
+    valkey: Valkey, redis_url: str
+) -> None:
+    async with open_limiter(redis_url) as limiter:
+        shared, quota = limiter._shared, Quota(100, 60)
+        assert await shared.take("a", quota) is not None
+        valkey.stop()
+        valkey.start()
+        answers = await asyncio.gather(*(shared.take("a", quota) for _ in range(10)))
+        assert all(answers)
+
+
+async def test_a_redis_that_refuses_is_called_anew(valkey: Valkey, redis_url: str) -> None:
+    """As when it lost an election: whoever has its address now is asked."""
+    async with open_limiter(redis_url) as limiter, Redis.from_url(redis_url) as redis:
+        shared, quota = limiter._shared, Quota(100, 60)
+        assert await shared.take("a", quota) is not None
+        await redis.replicaof("127.0.0.1", 1)
+        try:
+            assert await shared.take("a", quota) is None
+            assert not shared._script._connection.is_connected
+        finally:
+            await redis.replicaof("NO", "ONE")
 
 
 async def test_a_redis_that_stalls_delays_nobody_for_long(valkey: Valkey, redis_url: str) -> None:

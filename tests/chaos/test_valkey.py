@@ -43,6 +43,7 @@ async def test_while_valkey_is_away_all_but_signing_in_goes_on(town: Town) -> No
     guarded = {
         "/v1/auth/otp": {"phone": town.rohan.phone},
         "/v1/auth/otp/verify": {"challenge_id": challenge, "code": "123456"},
+        "/v1/auth/refresh": {"refresh_token": "x" * 43},
     }
     async with town.client() as http:
         client = Client(http, town)

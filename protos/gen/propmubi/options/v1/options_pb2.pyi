@@ -84,6 +84,8 @@ class _RateLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateLimit.V
     """Attempts to sign in, per client address (AUTH_LIMIT_PER_ADDRESS)."""
     RATE_LIMIT_OTP_SEND: _RateLimit.ValueType  # 4
     """One-time passwords sent, per client address (OTP_SEND_LIMIT_PER_ADDRESS)."""
+    RATE_LIMIT_AUTH_REFRESH: _RateLimit.ValueType  # 5
+    """Sessions renewed, per client address (REFRESH_LIMIT_PER_ADDRESS)."""
 
 class RateLimit(_RateLimit, metaclass=_RateLimitEnumTypeWrapper):
     """An allowance of calls. The sizes are settings of the gateway."""
@@ -98,6 +100,8 @@ RATE_LIMIT_AUTH_ATTEMPT: RateLimit.ValueType  # 3
 """Attempts to sign in, per client address (AUTH_LIMIT_PER_ADDRESS)."""
 RATE_LIMIT_OTP_SEND: RateLimit.ValueType  # 4
 """One-time passwords sent, per client address (OTP_SEND_LIMIT_PER_ADDRESS)."""
+RATE_LIMIT_AUTH_REFRESH: RateLimit.ValueType  # 5
+"""Sessions renewed, per client address (REFRESH_LIMIT_PER_ADDRESS)."""
 Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 class _Success:

@@ -16,9 +16,13 @@ from chassis import process
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import load
+from chassis.timers import sweep
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
 from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_server
 from propmubi.agents.v1.offices_pb2_grpc import add_OfficeServiceServicer_to_server
+
+# Days begin at midnight; a minute later is soon enough.
+SWEEP_SECONDS = 60.0
 
 
 def wire(service: Service) -> list[str]:
@@ -39,6 +43,13 @@ def wire(service: Service) -> list[str]:
     add_OfficeServiceServicer_to_server(
         OfficeServicer(service.database, offices, page_tokens), service.server.server
     )
+    for name, some in (
+        ("open listings", listings.open_due),
+        ("expire listings", listings.expire),
+        ("warn of registrations", agents.warn),
+        ("end registrations", agents.end_registrations),
+    ):
+        service.every(SWEEP_SECONDS, name, sweep(service.database, some))
     service.consume("projects", ListingConsumers(listings).of_projects)
     return [
         "propmubi.agents.v1.AgentService",

@@ -4,6 +4,7 @@ from chassis import process
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import load
+from chassis.timers import sweep
 from projects_service import timers
 from projects_service.builders.repository import BuilderRepository
 from projects_service.builders.service import BuilderService
@@ -34,8 +35,8 @@ def wire(service: Service) -> list[str]:
     add_BuilderServiceServicer_to_server(BuilderServicer(database, builders, page_tokens), server)
     add_ProjectServiceServicer_to_server(ProjectServicer(database, projects, page_tokens), server)
     add_UnitServiceServicer_to_server(UnitServicer(database, units, leads, page_tokens), server)
-    service.every(timers.EXPIRE_SECONDS, "expire holds", timers.sweep(database, units.expire))
-    service.every(timers.LAPSE_SECONDS, "lapse projects", timers.sweep(database, projects.lapse))
+    service.every(timers.EXPIRE_SECONDS, "expire holds", sweep(database, units.expire))
+    service.every(timers.LAPSE_SECONDS, "lapse projects", sweep(database, projects.lapse))
     return [
         "propmubi.projects.v1.BuilderService",
         "propmubi.projects.v1.ProjectService",

@@ -9,6 +9,11 @@ from enum import StrEnum
 from chassis.errors import Conflict
 
 
+class RegistrationNotice(StrEnum):
+    EXPIRING = "expiring"
+    RAN_OUT = "ran_out"
+
+
 class AgentStatus(StrEnum):
     PENDING_VERIFICATION = "pending_verification"
     ACTIVE = "active"
@@ -48,6 +53,8 @@ class Agent(Profile):
     status: AgentStatus
     # Whether it was her office that suspended her; what an administrator did, only an administrator undoes.
     suspended_by_office: bool
+    # What she was told last of the end of her registration.
+    registration_notice: str | None
     version: int
     created_at: datetime
     updated_at: datetime

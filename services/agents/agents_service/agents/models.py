@@ -1,6 +1,18 @@
 """The tables of agents."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Table, Text, Uuid, func
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Table,
+    Text,
+    Uuid,
+    func,
+    literal_column,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from agents_service.metadata import metadata
@@ -23,6 +35,7 @@ agents = Table(
     Column("bio", Text),
     Column("status", Text, nullable=False),
     Column("suspended_by_office", Boolean, nullable=False, server_default="false"),
+    Column("registration_notice", Text),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -31,6 +44,12 @@ agents = Table(
 Index("agents_status_id", agents.c.status, agents.c.id)
 Index("agents_office_id", agents.c.office_id, agents.c.status, agents.c.id)
 Index("agents_service_areas", agents.c.service_areas, postgresql_using="gin")
+
+Index(
+    "agents_rera_valid_to",
+    agents.c.rera_valid_to,
+    postgresql_where=agents.c.status == literal_column("'active'"),
+)
 
 # Append-only: who changed what, from, to, when and why.
 agent_history = Table(

@@ -1,14 +1,15 @@
 """The SQL of agents."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from agents_service.agents.domain import Agent, AgentStatus, Profile
+from agents_service.agents.domain import Agent, AgentStatus, Profile, RegistrationNotice
 from agents_service.agents.models import agent_history, agents
 from chassis import history
 from chassis.database import Database, Transaction
@@ -86,6 +87,49 @@ class AgentRepository:
             select(agents).where(agents.c.id == agent_id).with_for_update(read=True)
         )
         return _existing(found.mappings().first())
+
+    async def kept_all(
+        self, tx: Transaction, agent_ids: Collection[uuid.UUID]
+    ) -> dict[uuid.UUID, Agent]:
+        """Agents by their ids, who stay as they are until the transaction ends."""
+        found = await tx.execute(
+            select(agents)
+            .where(agents.c.id.in_(agent_ids))
+            .order_by(agents.c.id)
+            .with_for_update(read=True)
+        )
+        return {agent.id: agent for agent in map(_agent, found.mappings())}
+
+    async def locked_unwarned(
+        self, tx: Transaction, notice: RegistrationNotice, before: date, limit: int
+    ) -> list[Agent]:
+        """Active agents whose registration ends before a day and who were not told so by `notice`, or a later one, locked;
+        none whom others have locked.
+        """
+        found = await tx.execute(
+            select(agents)
+            .where(
+                agents.c.status == literal_column("'active'"),
+                agents.c.rera_valid_to < before,
+                func.coalesce(agents.c.registration_notice, "").not_in(
+                    (notice, RegistrationNotice.RAN_OUT)
+                ),
+            )
+            .order_by(agents.c.rera_valid_to)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return [_agent(row) for row in found.mappings()]
+
+    async def note_warned(
+        self, tx: Transaction, agents_: Iterable[Agent], notice: RegistrationNotice
+    ) -> None:
+        """Note what agents, who are locked, were told; no change of theirs, so their versions stay."""
+        await tx.execute(
+            update(agents)
+            .where(agents.c.id.in_([agent.id for agent in agents_]))
+            .values(registration_notice=notice)
+        )
 
     async def add(
         self, tx: Transaction, user_id: uuid.UUID, profile: Profile, verification_status: str

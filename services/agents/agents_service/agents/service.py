@@ -2,21 +2,34 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any, Protocol
 
-from agents_service.agents.domain import Agent, AgentStatus, Profile, moved
+from agents_service.agents.domain import Agent, AgentStatus, Profile, RegistrationNotice, moved
 from agents_service.agents.repository import AgentRepository, not_found
 from chassis import phones, rera
 from chassis.database import Transaction
 from chassis.errors import InvalidArgument, PermissionDenied, Violation, check_version
 from chassis.identity import Principal
-from propmubi.agents.v1.events_pb2 import AgentOfficeChanged, AgentSuspended, AgentVerified
+from chassis.india import today
+from propmubi.agents.v1.events_pb2 import (
+    AgentOfficeChanged,
+    AgentRegistrationExpiring,
+    AgentSuspended,
+    AgentVerified,
+)
+
+CLOCK = "clock"
+WARN_BEFORE = timedelta(days=30)
+WARN_BATCH = 100
 
 
 class Homes(Protocol):
     """What an agent lists, which depends on what she is."""
 
-    async def leave_market(self, tx: Transaction, agent_id: uuid.UUID, changed_by: str) -> None: ...
+    async def leave_market(
+        self, tx: Transaction, agent_id: uuid.UUID, changed_by: str, reason: str
+    ) -> None: ...
 
     async def follow_agent(
         self, tx: Transaction, agent_id: uuid.UUID, office_id: uuid.UUID | None, changed_by: str
@@ -88,7 +101,36 @@ class AgentService:
                 wanted.get("rera_state", agent.rera_state),
                 wanted.get("rera_agent_no", agent.rera_agent_no),
             )
+        if "rera_valid_to" in wanted:
+            wanted["registration_notice"] = None
         return await self._agents.change(tx, agent, wanted, caller.subject)
+
+    async def warn(self, tx: Transaction) -> int:
+        """Tell of agents whose registration runs out soon; how many, WARN_BATCH at most."""
+        return await self._tell_of_end(tx, RegistrationNotice.EXPIRING, today() + WARN_BEFORE)
+
+    async def end_registrations(self, tx: Transaction) -> int:
+        """Tell of agents whose registration ran out, and take what they list off the market; how many, WARN_BATCH at most.
+
+        The act lets nobody sell without a registration (section 9). They stay active: a renewal needs nobody's leave.
+        """
+        return await self._tell_of_end(tx, RegistrationNotice.RAN_OUT, today())
+
+    async def _tell_of_end(self, tx: Transaction, notice: RegistrationNotice, before: date) -> int:
+        found = await self._agents.locked_unwarned(tx, notice, before, WARN_BATCH)
+        await self._agents.note_warned(tx, found, notice)
+        for agent in found:
+            if notice is RegistrationNotice.RAN_OUT:
+                await self._homes.leave_market(tx, agent.id, CLOCK, "agent.registration_expiring")
+            tx.publish(
+                AgentRegistrationExpiring(
+                    agent_id=str(agent.id),
+                    user_id=str(agent.user_id),
+                    rera_valid_to=agent.rera_valid_to.isoformat(),
+                ),
+                agent.id,
+            )
+        return len(found)
 
     async def move(
         self,
@@ -115,7 +157,7 @@ class AgentService:
             office_id = str(agent.office_id) if agent.office_id else None
             tx.publish(AgentVerified(**ids, office_id=office_id), agent.id)
         else:
-            await self._homes.leave_market(tx, agent.id, caller.subject)
+            await self._homes.leave_market(tx, agent.id, caller.subject, "agent.suspended")
             tx.publish(AgentSuspended(**ids), agent.id)
         return agent
 

@@ -1,4 +1,4 @@
-"""What happens to a unit, happens to the listings of that unit (domain.md, flow 3)."""
+"""What happens to a unit or a project, happens to its listings (domain.md, flows 3 and 6)."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from chassis.database import Transaction
 from chassis.events import Handler
 from chassis.outbox import event_name
 from propmubi.common.v1.event_pb2 import Event
-from propmubi.projects.v1.events_pb2 import UnitBooked, UnitHeld, UnitReleased
+from propmubi.projects.v1.events_pb2 import ProjectLapsed, UnitBooked, UnitHeld, UnitReleased
 
 FOLLOWS: Mapping[type[Message], StandardStatus] = {
     UnitHeld: StandardStatus.HOLD,
@@ -25,10 +25,18 @@ class ListingConsumers:
 
     def __init__(self, service: ListingService) -> None:
         self._service = service
-        self.of_projects: Mapping[type[Message], Handler] = dict.fromkeys(FOLLOWS, self.unit_moved)
+        self.of_projects: Mapping[type[Message], Handler] = {
+            **dict.fromkeys(FOLLOWS, self.unit_moved),
+            ProjectLapsed: self.project_lapsed,
+        }
 
     async def unit_moved(
         self, tx: Transaction, payload: UnitHeld | UnitBooked | UnitReleased, _event: Event
     ) -> None:
         status = FOLLOWS[type(payload)]
         await self._service.follow_unit(tx, uuid.UUID(payload.unit_id), status, event_name(payload))
+
+    async def project_lapsed(self, tx: Transaction, payload: ProjectLapsed, _event: Event) -> None:
+        await self._service.leave_with_project(
+            tx, uuid.UUID(payload.project_id), event_name(payload)
+        )

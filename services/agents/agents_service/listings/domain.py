@@ -31,6 +31,7 @@ class Mover(Enum):
     CLOCK = auto()
     UNIT = auto()
     SUSPENSION = auto()
+    LAPSE = auto()
 
 
 class Listing(NamedTuple):
@@ -69,6 +70,8 @@ class Listing(NamedTuple):
     unit_id: uuid.UUID | None
     rera_project_no: str | None
     address_line: str | None
+    building_name: str | None
+    unit_number: str | None
     subdivision_name: str | None
     city: str | None
     state: str | None
@@ -82,6 +85,10 @@ class Listing(NamedTuple):
     on_market_date: datetime | None
     off_market_date: datetime | None
     expiration_date: date | None
+    activation_date: date | None
+    relist_of: uuid.UUID | None
+    # Those of the listings that it lists again.
+    earlier_days_on_market: int
     version: int
     created_at: datetime
     updated_at: datetime
@@ -89,6 +96,19 @@ class Listing(NamedTuple):
     @property
     def is_public(self) -> bool:
         return self.standard_status in PUBLIC
+
+    def days_on_market(self, now: datetime) -> int | None:
+        """Whole days since it first became active; they stop when it leaves the market."""
+        if self.on_market_date is None:
+            return None
+        return ((self.off_market_date or now) - self.on_market_date).days
+
+    def cumulative_days_on_market(self, now: datetime) -> int | None:
+        """Its days on the market, and those of the listings that it lists again."""
+        days = self.days_on_market(now)
+        if days is None and self.relist_of is None:
+            return None
+        return self.earlier_days_on_market + (days or 0)
 
 
 class Owner(NamedTuple):
@@ -106,6 +126,18 @@ class Owner(NamedTuple):
     bhk: float | None
     subdivision_name: str | None
     city: str | None
+
+
+class Duplicate(NamedTuple):
+    """Another listing that may be of the same home."""
+
+    listing_id: uuid.UUID
+    listing_number: int
+    list_agent_id: uuid.UUID
+    list_office_id: uuid.UUID | None
+    standard_status: str
+    list_price: int | None
+    same_unit: bool
 
 
 class Change(NamedTuple):
@@ -128,17 +160,19 @@ PUBLIC: Final = frozenset(
 )
 # What is over stays as it was: it is listed again as a new listing.
 FINAL: Final = frozenset({StandardStatus.CANCELED, StandardStatus.EXPIRED, StandardStatus.CLOSED})
+RELISTED: Final = frozenset({StandardStatus.EXPIRED, StandardStatus.CANCELED})
 NOT_OVER: Final = frozenset(StandardStatus) - FINAL
 _DRAFTS: Final = frozenset({StandardStatus.INCOMPLETE, StandardStatus.COMING_SOON})
 
 _PEOPLE: Final = frozenset({Mover.AGENT, Mover.OFFICE_ADMIN})
 _UNIT: Final = frozenset({Mover.UNIT})
-_SUSPENSION: Final = frozenset({Mover.SUSPENSION})
+_LEFT: Final = frozenset({Mover.SUSPENSION, Mover.LAPSE})
 _BROKER: Final = frozenset({Mover.OFFICE_ADMIN})
 _CLOCK: Final = frozenset({Mover.CLOCK})
 
 # From each status, where to and by whom (domain.md). Whoever is not a person moves what belongs to it: the clock lets
-# mandates run out, a unit's listing follows the unit, and a suspended agent's listings leave the market.
+# mandates run out, a unit's listing follows the unit, and the listings of a suspended agent or of a lapsed project leave
+# the market.
 TRANSITIONS: Final[Mapping[str, Mapping[str, frozenset[Mover]]]] = {
     StandardStatus.INCOMPLETE: {
         StandardStatus.COMING_SOON: _PEOPLE,
@@ -146,31 +180,31 @@ TRANSITIONS: Final[Mapping[str, Mapping[str, frozenset[Mover]]]] = {
     },
     StandardStatus.COMING_SOON: {
         StandardStatus.ACTIVE: _PEOPLE | _CLOCK,
-        StandardStatus.WITHDRAWN: _PEOPLE | _SUSPENSION,
+        StandardStatus.WITHDRAWN: _PEOPLE | _LEFT,
         StandardStatus.CANCELED: _PEOPLE,
     },
     StandardStatus.ACTIVE: {
         StandardStatus.ACTIVE_UNDER_CONTRACT: _PEOPLE,
         StandardStatus.PENDING: _PEOPLE | _UNIT,
         StandardStatus.HOLD: _PEOPLE | _UNIT,
-        StandardStatus.WITHDRAWN: _PEOPLE | _SUSPENSION,
+        StandardStatus.WITHDRAWN: _PEOPLE | _LEFT,
         StandardStatus.CANCELED: _BROKER,
         StandardStatus.EXPIRED: _CLOCK,
     },
     StandardStatus.ACTIVE_UNDER_CONTRACT: {
         StandardStatus.PENDING: _PEOPLE | _UNIT,
         StandardStatus.ACTIVE: _PEOPLE,
-        StandardStatus.WITHDRAWN: _SUSPENSION,
+        StandardStatus.WITHDRAWN: _LEFT,
     },
     StandardStatus.PENDING: {
         StandardStatus.CLOSED: _PEOPLE,
         StandardStatus.ACTIVE: _PEOPLE | _UNIT,
-        StandardStatus.WITHDRAWN: _SUSPENSION,
+        StandardStatus.WITHDRAWN: _LEFT,
     },
     StandardStatus.HOLD: {
         StandardStatus.ACTIVE: _PEOPLE | _UNIT,
         StandardStatus.PENDING: _UNIT,
-        StandardStatus.WITHDRAWN: _PEOPLE | _SUSPENSION,
+        StandardStatus.WITHDRAWN: _PEOPLE | _LEFT,
         StandardStatus.CANCELED: _PEOPLE,
     },
     StandardStatus.WITHDRAWN: {
@@ -241,6 +275,14 @@ def check_publishable(listing: Listing, today: date) -> None:
         raise _incomplete("The listing lacks what it needs to be published.", needs)
 
 
+def check_relistable(listing: Listing) -> None:
+    """Raises Conflict unless `listing` is one that may be listed again."""
+    if listing.standard_status not in RELISTED:
+        raise Conflict(
+            f"A listing that is {listing.standard_status} can't be listed again: it must be expired or canceled."
+        )
+
+
 def check_changeable(before: Listing, after: Listing) -> None:
     """Raises Conflict when `before` is over, or is on offer and `after` lacks what publishing needed."""
     if before.standard_status in FINAL:
@@ -292,6 +334,9 @@ def _ascending(listing: Mapping[str, Any]) -> Iterator[Violation]:
 
 def _dates(listing: Mapping[str, Any], changed: Iterable[str], today: date) -> Iterator[Violation]:
     signed, expires = listing["listing_contract_date"], listing["expiration_date"]
+    opens = listing["activation_date"]
+    if opens is not None and "activation_date" in changed and opens < today:
+        yield Violation("listing.activation_date", "must not be past")
     if expires is None:
         return
     if "expiration_date" in changed and expires < today:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from agents_service.listings.domain import PUBLIC, Change, Listing, Owner
+from agents_service.listings.domain import PUBLIC, Change, Duplicate, Listing, Owner
 from chassis.errors import InvalidArgument, Violation
 from chassis.protobuf import names_of, numbers_of, values
 from propmubi.agents.v1 import agents_pb2
@@ -50,17 +50,23 @@ _PLAIN = (
     "public_remarks",
     "listing_contract_date",
     "expiration_date",
+    "activation_date",
 )
 INPUT = (*_PLAIN, "address", "media")
-_DATES = {"possession_date", "listing_contract_date", "expiration_date"}
+_DATES = {"possession_date", "listing_contract_date", "expiration_date", "activation_date"}
 _IDS = {"project_id", "unit_id"}
 _ADDRESS = {
     "line": "address_line",
+    "building_name": "building_name",
+    "unit_number": "unit_number",
     "subdivision_name": "subdivision_name",
     "city": "city",
     "state": "state",
     "postal_code": "postal_code",
 }
+
+# The columns of what an agent says of a home.
+SAID = (*_PLAIN, *_ADDRESS.values(), "media")
 
 
 def folded(words: Iterable[str]) -> list[str]:
@@ -107,7 +113,7 @@ def to_proto(listing: Listing, now: datetime) -> pb.Listing:
     on_market = listing.on_market_date
     return pb.Listing(
         id=str(listing.id),
-        listing_number=f"PM-{listing.listing_number:06d}",
+        listing_number=_number(listing.listing_number),
         list_agent_id=str(listing.list_agent_id),
         list_office_id=_id(listing.list_office_id),
         listing_type=_LISTING_TYPE[listing.listing_type],
@@ -145,10 +151,27 @@ def to_proto(listing: Listing, now: datetime) -> pb.Listing:
         listing_contract_date=_day(listing.listing_contract_date),
         on_market_date=_time(on_market) if on_market else None,
         expiration_date=_day(listing.expiration_date),
-        days_on_market=((listing.off_market_date or now) - on_market).days if on_market else None,
+        days_on_market=listing.days_on_market(now),
+        activation_date=_day(listing.activation_date),
+        relist_of=_id(listing.relist_of),
+        cumulative_days_on_market=listing.cumulative_days_on_market(now),
         version=listing.version,
         created_at=_time(listing.created_at),
         updated_at=_time(listing.updated_at),
+    )
+
+
+def duplicate_to_proto(duplicate: Duplicate) -> pb.Duplicate:
+    return pb.Duplicate(
+        listing_id=str(duplicate.listing_id),
+        listing_number=_number(duplicate.listing_number),
+        list_agent_id=str(duplicate.list_agent_id),
+        list_office_id=_id(duplicate.list_office_id),
+        standard_status=_STATUS[duplicate.standard_status],
+        list_price=duplicate.list_price,
+        grounds=(
+            pb.DUPLICATE_GROUNDS_SAME_UNIT if duplicate.same_unit else pb.DUPLICATE_GROUNDS_ALIKE
+        ),
     )
 
 
@@ -214,6 +237,8 @@ def _address(listing: Listing) -> Any:
         return None
     return {
         "line": listing.address_line,
+        "building_name": listing.building_name,
+        "unit_number": listing.unit_number,
         "subdivision_name": listing.subdivision_name,
         "city": listing.city,
         "state": listing.state,
@@ -251,6 +276,10 @@ def _summary(owner: Owner) -> str:
     words = (size, owner.property_type.replace("_", " "), f"for {owner.listing_type}")
     place = ", ".join(filter(None, (owner.subdivision_name, owner.city)))
     return " ".join(filter(None, (*words, place and f"in {place}")))
+
+
+def _number(number: int) -> str:
+    return f"PM-{number:06d}"
 
 
 def _id(value: uuid.UUID | None) -> str | None:

@@ -1,14 +1,18 @@
 """The tables of listings."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Computed,
     Date,
     DateTime,
     Double,
     ForeignKey,
+    FromClause,
     Identity,
     Index,
     Integer,
@@ -68,6 +72,8 @@ listings = Table(
     Column("unit_id", Uuid),
     Column("rera_project_no", Text),
     Column("address_line", Text),
+    Column("building_name", Text),
+    Column("unit_number", Text),
     Column("subdivision_name", Text),
     Column("city", Text),
     Column("state", Text),
@@ -83,6 +89,10 @@ listings = Table(
     # When it left the market; absent while it is on it.
     Column("off_market_date", DateTime(timezone=True)),
     Column("expiration_date", Date),
+    Column("activation_date", Date),
+    Column("relist_of", Uuid, unique=True),
+    # Those of the listings that it lists again.
+    Column("earlier_days_on_market", Integer, nullable=False, server_default="0"),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -96,6 +106,57 @@ listings = Table(
             persisted=True,
         ),
     ),
+)
+
+# Which home it is, as far as its listing tells, and what homes that look the same have in common.
+SAME_UNIT = (
+    "coalesce(unit_id::text, coalesce(fold(rera_project_no), postal_code) || '/' || fold(building_name) || '/'"
+    " || regexp_replace(fold(unit_number), '[^a-z0-9]', '', 'g'))"
+)
+ALIKE = (
+    "hashtextextended(listing_type || '/' || property_type || '/' || fold(city) || '/' || fold(subdivision_name)"
+    " || '/' || floor || '/' || carpet_area || '/' || coalesce(bhk, 0), 0)"
+)
+listings.append_column(Column("same_unit", Text, Computed(SAME_UNIT, persisted=True)))
+listings.append_column(Column("alike", BigInteger, Computed(ALIKE, persisted=True)))
+LIVE = ("coming_soon", "active", "active_under_contract", "pending", "hold")
+LIVE_UNIT = "listings_live_unit"
+
+
+def quoted(name: str) -> ColumnElement[str]:
+    """A name of the contract's as a literal: the planner does not see that a parameter is what an index is for."""
+    return literal_column(f"'{name}'", Text)
+
+
+def account_of(table: FromClause) -> ColumnElement[Any]:
+    """Whose a listing is: her office's or, without one, its agent's."""
+    return func.coalesce(table.c.list_office_id, table.c.list_agent_id)
+
+
+def live(table: FromClause) -> ColumnElement[bool]:
+    return table.c.standard_status.in_(map(quoted, LIVE))
+
+
+# An account has one live listing of a home for sale and one for rent.
+Index(
+    LIVE_UNIT,
+    listings.c.same_unit,
+    account_of(listings),
+    listings.c.listing_type,
+    unique=True,
+    postgresql_where=live(listings),
+)
+Index("listings_alike", listings.c.alike, postgresql_where=live(listings))
+# What the clock has to do.
+Index(
+    "listings_activation_date",
+    listings.c.activation_date,
+    postgresql_where=listings.c.standard_status == quoted("coming_soon"),
+)
+Index(
+    "listings_expiration_date",
+    listings.c.expiration_date,
+    postgresql_where=listings.c.standard_status.in_(map(quoted, ("active", "withdrawn"))),
 )
 
 # What pages are ordered by. A draft is as new as its first word, and has no price to be ordered by.

@@ -1,34 +1,62 @@
 """The SQL of listings; that of pages is in search.py."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    and_,
     any_,
     bindparam,
+    case,
     delete,
     func,
     insert,
+    literal,
+    literal_column,
     select,
     true,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Text, Uuid
 
 from agents_service.agents.models import agents
-from agents_service.listings.domain import PUBLIC, Change, Listing, Owner, StandardStatus
-from agents_service.listings.models import listing_history, listings
+from agents_service.listings.domain import (
+    PUBLIC,
+    Change,
+    Duplicate,
+    Listing,
+    Mover,
+    Owner,
+    StandardStatus,
+    sources,
+)
+from agents_service.listings.models import (
+    LIVE_UNIT,
+    account_of,
+    listing_history,
+    listings,
+    live,
+    quoted,
+)
 from agents_service.listings.search import COLUMNS, Found, Search, statement_of
+from chassis import history
 from chassis.database import Database, Transaction
-from chassis.errors import NotFound, StaleVersion
+from chassis.errors import AlreadyExists, NotFound, StaleVersion
 from chassis.ids import new_id
 
 PUBLIC_HISTORY = ("standard_status", "list_price")
 NOTHING: Final[Mapping[str, Any]] = {}
+# What a listing was before it was one.
+NOTHING_YET = Listing(*(None for _ in Listing._fields))  # type: ignore[arg-type]  # No field of it is ever read as such.
+MOST_DUPLICATES = 20
 # After every id.
 LAST = uuid.UUID(int=(1 << 128) - 1)
 
@@ -54,6 +82,43 @@ _OWNERS = (
     )
     .join(agents, agents.c.id == listings.c.list_agent_id)
     .where(listings.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+# Of the same home: what others show the public, and what is live in the office itself.
+_mine, _other = listings.alias("mine"), listings.alias("other")
+_is_ours = account_of(_mine) == account_of(_other)
+
+
+def _like(matches: ColumnElement[bool], same_unit: bool, *conditions: ColumnElement[bool]) -> Any:
+    columns = (_other.c[name] for name in Duplicate._fields[1:-1])
+    return (
+        select(_other.c.id, *columns, literal(same_unit).label("same_unit"))
+        .join(_mine, matches)
+        .where(_mine.c.id == bindparam("id"), _other.c.id != _mine.c.id, live(_other), *conditions)
+        .limit(literal_column(str(MOST_DUPLICATES)))
+    )
+
+
+_duplicates = union_all(
+    _like(
+        _other.c.same_unit == _mine.c.same_unit,
+        True,
+        case(
+            (_is_ours, _other.c.listing_type == _mine.c.listing_type),
+            else_=_other.c.standard_status.in_(map(quoted, sorted(PUBLIC))),
+        ),
+    ),
+    _like(
+        _other.c.alike == _mine.c.alike,
+        False,
+        ~_is_ours,
+        _other.c.standard_status.in_(map(quoted, sorted(PUBLIC))),
+        _other.c.same_unit.is_distinct_from(_mine.c.same_unit),
+    ),
+).subquery()
+_DUPLICATES = (
+    select(_duplicates)
+    .order_by(_duplicates.c.same_unit.desc())
+    .limit(literal_column(str(MOST_DUPLICATES)))
 )
 _CHANGES = (
     select(*(listing_history.c[name] for name in Change._fields))
@@ -105,6 +170,11 @@ class ListingRepository:
         rows = await self._database.fetch(_THOSE, {"ids": listing_ids, "statuses": statuses})
         return [Listing._make(row) for row in rows]
 
+    async def duplicates(self, listing_id: uuid.UUID) -> list[Duplicate]:
+        """What may be the same home as the listing, what surely is first, MOST_DUPLICATES at most."""
+        rows = await self._database.fetch(_DUPLICATES, {"id": listing_id})
+        return [Duplicate._make(row) for row in rows]
+
     async def history(
         self, listing_id: uuid.UUID, *, before: uuid.UUID | None, limit: int
     ) -> tuple[Listing, list[Change]]:
@@ -151,6 +221,60 @@ class ListingRepository:
             listings.c.standard_status.in_(statuses),
         )
 
+    async def locked_beside(
+        self, tx: Transaction, agent_id: uuid.UUID, office_id: uuid.UUID
+    ) -> list[Listing]:
+        """The agent's live listings of homes that the office has a live listing of, locked."""
+        ours = (
+            select(_other.c.id)
+            .where(
+                _other.c.same_unit == listings.c.same_unit,
+                _other.c.listing_type == listings.c.listing_type,
+                _other.c.list_office_id == office_id,
+                live(_other),
+            )
+            .exists()
+        )
+        return await self._locked(tx, listings.c.list_agent_id == agent_id, live(listings), ours)
+
+    async def locked_of_project(
+        self, tx: Transaction, project_id: uuid.UUID, statuses: Sequence[str]
+    ) -> list[Listing]:
+        """The listings of the project in `statuses`, locked."""
+        return await self._locked(
+            tx, listings.c.project_id == project_id, listings.c.standard_status.in_(statuses)
+        )
+
+    async def due(
+        self, tx: Transaction, day: date, limit: int
+    ) -> list[tuple[uuid.UUID, uuid.UUID]]:
+        """Ids and agents of listings that are to become active by `day`."""
+        found = await tx.execute(
+            select(listings.c.id, listings.c.list_agent_id)
+            .where(_coming_soon(day))
+            .order_by(listings.c.activation_date)
+            .limit(limit)
+        )
+        return [(row.id, row.list_agent_id) for row in found]
+
+    async def locked_due(
+        self, tx: Transaction, listing_ids: Sequence[uuid.UUID], day: date
+    ) -> list[Listing]:
+        """Those of the listings that are still to become active by `day`, locked; none that others have locked."""
+        return await self._locked(
+            tx, listings.c.id.in_(listing_ids), _coming_soon(day), skip_locked=True
+        )
+
+    async def locked_past_mandate(self, tx: Transaction, day: date, limit: int) -> list[Listing]:
+        """Listings whose mandate ran out before `day`, locked; none that others have locked."""
+        over = and_(
+            listings.c.standard_status.in_(
+                map(quoted, sources(StandardStatus.EXPIRED, Mover.CLOCK))
+            ),
+            listings.c.expiration_date < day,
+        )
+        return await self._locked(tx, over, limit=limit, skip_locked=True)
+
     async def locked_on_unit(
         self, tx: Transaction, unit_id: uuid.UUID, statuses: Sequence[str]
     ) -> list[Listing]:
@@ -161,11 +285,12 @@ class ListingRepository:
 
     async def add(self, tx: Transaction, columns: Mapping[str, Any], added_by: str) -> Listing:
         """A new listing, with the first lines of its history."""
-        added = await tx.execute(
-            insert(listings).values(id=new_id(), **columns).returning(*COLUMNS)
-        )
+        with _telling_what_there_is():
+            added = await tx.execute(
+                insert(listings).values(id=new_id(), **columns).returning(*COLUMNS)
+            )
         listing = Listing._make(added.one())
-        await _note(tx, [(None, listing)], PUBLIC_HISTORY, added_by, None)
+        await _note(tx, [(NOTHING_YET, listing)], PUBLIC_HISTORY, added_by, None)
         return listing
 
     async def change(
@@ -211,10 +336,20 @@ class ListingRepository:
         """Delete `listing`; its history stays."""
         await tx.execute(delete(listings).where(listings.c.id == listing.id))
 
-    async def _locked(self, tx: Transaction, *conditions: ColumnElement[bool]) -> list[Listing]:
+    async def _locked(
+        self,
+        tx: Transaction,
+        *conditions: ColumnElement[bool],
+        limit: int | None = None,
+        skip_locked: bool = False,
+    ) -> list[Listing]:
         # In the order of their ids, so that two transactions can't wait for each other.
         found = await tx.execute(
-            select(*COLUMNS).where(*conditions).order_by(listings.c.id).with_for_update()
+            select(*COLUMNS)
+            .where(*conditions)
+            .order_by(listings.c.id)
+            .limit(limit)
+            .with_for_update(of=listings, skip_locked=skip_locked)
         )
         return [Listing._make(row) for row in found]
 
@@ -223,12 +358,13 @@ class ListingRepository:
     ) -> list[Listing]:
         """What became of `before`, in its order; raises StaleVersion when one changed since it was read."""
         versions = [(listing.id, listing.version) for listing in before]
-        changed = await tx.execute(
-            update(listings)
-            .where(tuple_(listings.c.id, listings.c.version).in_(versions))
-            .values(**columns, version=listings.c.version + 1, updated_at=func.now())
-            .returning(*COLUMNS)
-        )
+        with _telling_what_there_is():
+            changed = await tx.execute(
+                update(listings)
+                .where(tuple_(listings.c.id, listings.c.version).in_(versions))
+                .values(**columns, version=listings.c.version + 1, updated_at=func.now())
+                .returning(*COLUMNS)
+            )
         after = {listing.id: listing for listing in map(Listing._make, changed)}
         if len(after) < len(before):
             raise StaleVersion
@@ -237,32 +373,49 @@ class ListingRepository:
 
 async def _note(
     tx: Transaction,
-    changes: Iterable[tuple[Listing | None, Listing]],
-    fields: Iterable[str],
+    changes: Iterable[tuple[Listing, Listing]],
+    fields: Collection[str],
     changed_by: str,
     reason: str | None,
 ) -> None:
     """Append what became of `fields` to the history."""
-    rows = [
-        {
-            "id": new_id(),
-            "listing_id": after.id,
-            "changed_by": changed_by,
-            "field": field,
-            "from_value": _text(getattr(before, field)) if before else None,
-            "to_value": _text(getattr(after, field)),
-            "reason": reason,
-        }
+    noted = [
+        row
         for before, after in changes
-        for field in fields
-        if before or getattr(after, field) is not None
+        for row in history.rows(
+            before,
+            {field: getattr(after, field) for field in fields},
+            changed_by,
+            reason,
+            listing_id=after.id,
+        )
     ]
-    await tx.execute(insert(listing_history), rows)
+    if noted:
+        await tx.execute(insert(listing_history), noted)
+
+
+@contextmanager
+def _telling_what_there_is() -> Iterator[None]:
+    """Raises AlreadyExists for what there may be one of and is."""
+    try:
+        yield
+    except IntegrityError as error:
+        name = getattr(error.driver_exception, "constraint_name", None)
+        if name == LIVE_UNIT:
+            raise AlreadyExists(
+                "Your office has a live listing of this home: take that one off the market first. Its duplicates name it."
+            ) from error
+        if name == "listings_relist_of_key":
+            raise AlreadyExists("The listing was listed again already.") from error
+        raise
+
+
+def _coming_soon(day: date) -> ColumnElement[bool]:
+    return and_(
+        listings.c.standard_status == quoted(StandardStatus.COMING_SOON),
+        listings.c.activation_date <= day,
+    )
 
 
 def not_found() -> NotFound:
     return NotFound("There is no such listing.")
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

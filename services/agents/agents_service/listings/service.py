@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 
+from agents_service.agents.domain import Agent
 from agents_service.agents.repository import AgentRepository
 from agents_service.listings.domain import (
     NOT_OVER,
     PUBLIC,
     Change,
+    Duplicate,
     Listing,
     Mover,
     Owner,
@@ -22,9 +24,10 @@ from agents_service.listings.domain import (
     check_consistent,
     check_move,
     check_publishable,
+    check_relistable,
     sources,
 )
-from agents_service.listings.messages import field_of, status_number, to_proto
+from agents_service.listings.messages import SAID, field_of, status_number, to_proto
 from agents_service.listings.repository import ListingRepository, not_found
 from agents_service.listings.search import Search
 from chassis.database import Transaction
@@ -48,6 +51,12 @@ from propmubi.agents.v1.events_pb2 import (
 LISTING_TYPES = ("sale", "rent")
 MOST_WORDS = 8
 _RANGES = (("price_min", "price_max"), ("carpet_area_min", "carpet_area_max"))
+# The clock and the peers that move listings, as histories name them.
+CLOCK = "clock"
+PROJECTS = "service:projects"
+BATCH = 200
+# What an owner and her agent agree on anew when a home is listed again.
+_OF_THE_MANDATE = ("listing_contract_date", "expiration_date", "activation_date")
 _ANNOUNCED = (StandardStatus.COMING_SOON, StandardStatus.ACTIVE)
 # Where a listing goes when its unit does; it is left alone where people brought it.
 _MOVED_BY_PEOPLE_ALONE = (StandardStatus.HOLD, StandardStatus.PENDING)
@@ -200,11 +209,8 @@ class ListingService:
         )
         listing, movers = await self._own(tx, caller, listing_id)
         check_move(listing.standard_status, status, movers)
-        if agent is not None and not agent.may_sell_on(today()):
-            raise Conflict(
-                "The listing's agent is not active, or her RERA registration is not in date.",
-                reason="AGENT_NOT_ACTIVE",
-            )
+        if agent is not None:
+            check_seller(agent, today())
         if status == StandardStatus.ACTIVE:
             check_publishable(listing, today())
         closing = (
@@ -216,21 +222,88 @@ class ListingService:
         _publish_move(tx, listing, after)
         return after
 
-    async def leave_market(self, tx: Transaction, agent_id: uuid.UUID, changed_by: str) -> None:
-        """Withdraw what a suspended agent has on the market or on hold, in the transaction of her suspension."""
+    async def relist(self, tx: Transaction, caller: Principal, listing_id: uuid.UUID) -> Listing:
+        """A draft that lists an expired or canceled listing of the caller's again; raises AlreadyExists for a second one."""
+        agent = await self._agents.kept(tx, await self._listings.agent_of(tx, listing_id))
+        old, movers = await self._own(tx, caller, listing_id)
+        check_relistable(old)
+        if Mover.AGENT not in movers and agent.office_id != old.list_office_id:
+            raise Conflict("Its agent has left your office: list the home anew.")
+        again = {name: getattr(old, name) for name in SAID if name not in _OF_THE_MANDATE}
+        return await self._listings.add(
+            tx,
+            {
+                **again,
+                "list_agent_id": agent.id,
+                "list_office_id": agent.office_id,
+                "standard_status": StandardStatus.INCOMPLETE,
+                "relist_of": old.id,
+                "earlier_days_on_market": old.cumulative_days_on_market(datetime.now(UTC)) or 0,
+            },
+            caller.subject,
+        )
+
+    async def duplicates(self, caller: Principal, listing_id: uuid.UUID) -> list[Duplicate]:
+        """What may be the same home as a listing that `caller` sees all of; raises NotFound."""
+        if not _sees_all_of(caller, await self._listings.get(listing_id)):
+            raise not_found()
+        return await self._listings.duplicates(listing_id)
+
+    async def open_due(self, tx: Transaction) -> int:
+        """Make active what was to become so by today; how many were looked at, BATCH at most.
+
+        What can't be published stays as it is, and its history says why; it becomes active when somebody sees to it.
+        """
+        day = today()
+        due = await self._listings.due(tx, day, BATCH)
+        agents = await self._agents.kept_all(tx, {agent_id for _, agent_id in due})
+        found = await self._listings.locked_due(tx, [listing_id for listing_id, _ in due], day)
+        ready = []
+        for listing in found:
+            obstacle = _obstacle(listing, agents[listing.list_agent_id], day)
+            if obstacle is None:
+                ready.append(listing)
+                continue
+            changes = {"activation_date": None}
+            [after] = await self._listings.change(tx, [listing], changes, CLOCK, obstacle.message)
+            _publish_update(tx, after, changes)
+        await self._move(tx, ready, StandardStatus.ACTIVE, CLOCK, "activation_date")
+        return len(found)
+
+    async def expire(self, tx: Transaction) -> int:
+        """End listings whose mandate ran out; how many, BATCH at most."""
+        found = await self._listings.locked_past_mandate(tx, today(), BATCH)
+        await self._move(tx, found, StandardStatus.EXPIRED, CLOCK, "expiration_date")
+        return len(found)
+
+    async def leave_market(
+        self, tx: Transaction, agent_id: uuid.UUID, changed_by: str, reason: str
+    ) -> None:
+        """Withdraw what an agent who may not sell any more has on the market or on hold."""
         target = StandardStatus.WITHDRAWN
         found = await self._listings.locked_of_agent(
             tx, agent_id, sources(target, Mover.SUSPENSION)
         )
-        if found:
-            moved = await self._listings.move(tx, found, target, changed_by, "agent.suspended")
-            for before, after in zip(found, moved, strict=True):
-                _publish_move(tx, before, after)
+        await self._move(tx, found, target, changed_by, reason)
+
+    async def leave_with_project(self, tx: Transaction, project_id: uuid.UUID, reason: str) -> None:
+        """Withdraw the listings of a project whose registration ran out."""
+        target = StandardStatus.WITHDRAWN
+        found = await self._listings.locked_of_project(tx, project_id, sources(target, Mover.LAPSE))
+        await self._move(tx, found, target, PROJECTS, reason)
 
     async def follow_agent(
         self, tx: Transaction, agent_id: uuid.UUID, office_id: uuid.UUID | None, changed_by: str
     ) -> None:
-        """Take what an agent lists, and is not over, into the office that she belongs to now, if any."""
+        """Take what an agent lists, and is not over, into the office that she belongs to now, if any.
+
+        What the office has on the market already is withdrawn: it has one live listing of a home.
+        """
+        if office_id is not None:
+            beside = await self._listings.locked_beside(tx, agent_id, office_id)
+            await self._move(
+                tx, beside, StandardStatus.WITHDRAWN, changed_by, "agent.office_changed"
+            )
         found = await self._listings.locked_of_agent(tx, agent_id, NOT_OVER)
         if found:
             changes = {"list_office_id": office_id}
@@ -248,14 +321,24 @@ class ListingService:
             )
             if listing.moved_by_unit or listing.standard_status not in _MOVED_BY_PEOPLE_ALONE
         ]
+        await self._move(
+            tx, found, status, PROJECTS, reason, by_unit=status != StandardStatus.ACTIVE
+        )
+
+    async def _move(
+        self,
+        tx: Transaction,
+        found: Sequence[Listing],
+        status: StandardStatus,
+        changed_by: str,
+        reason: str,
+        *,
+        by_unit: bool = False,
+    ) -> None:
+        """Move listings, which are locked, and tell the other services."""
         if found:
             moved = await self._listings.move(
-                tx,
-                found,
-                status,
-                "service:projects",
-                reason,
-                by_unit=status != StandardStatus.ACTIVE,
+                tx, found, status, changed_by, reason, by_unit=by_unit
             )
             for before, after in zip(found, moved, strict=True):
                 _publish_move(tx, before, after)
@@ -274,6 +357,25 @@ class ListingService:
             raise not_found()
         check_version(expected_version, listing.version)
         return listing, movers
+
+
+def check_seller(agent: Agent, day: date) -> None:
+    """Raises Conflict unless `agent` may publish."""
+    if not agent.may_sell_on(day):
+        raise Conflict(
+            "The listing's agent is not active, or her RERA registration is not in date.",
+            reason="AGENT_NOT_ACTIVE",
+        )
+
+
+def _obstacle(listing: Listing, agent: Agent, day: date) -> Conflict | None:
+    """Why `listing` can't be published, if so."""
+    try:
+        check_seller(agent, day)
+        check_publishable(listing, day)
+    except Conflict as error:
+        return error
+    return None
 
 
 def _movers(caller: Principal, listing: Listing) -> frozenset[Mover]:

@@ -9,6 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 from agents_service.listings.messages import (
     INPUT,
     change_to_proto,
+    duplicate_to_proto,
     filters_from_wire,
     from_wire,
     owner_to_proto,
@@ -104,6 +105,17 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
                 close_date=date.fromisoformat(close_date) if close_date else None,
             )
             return tx.reply(to_proto(listing, datetime.now(UTC)))
+
+    async def RelistListing(self, request: pb.RelistListingRequest, context: Any) -> pb.Listing:
+        async with self._database.transaction() as tx:
+            listing = await self._service.relist(tx, principal(), uuid.UUID(request.listing_id))
+            return tx.reply(to_proto(listing, datetime.now(UTC)))
+
+    async def ListDuplicates(
+        self, request: pb.ListDuplicatesRequest, context: Any
+    ) -> pb.ListDuplicatesResponse:
+        found = await self._service.duplicates(principal(), uuid.UUID(request.listing_id))
+        return pb.ListDuplicatesResponse(duplicates=map(duplicate_to_proto, found))
 
     async def ListListingHistory(
         self, request: pb.ListListingHistoryRequest, context: Any

@@ -23,7 +23,7 @@ from chassis.errors import Conflict, InvalidArgument, PermissionDenied
 TODAY = date(2026, 11, 22)
 PEOPLE = (Mover.AGENT, Mover.OFFICE_ADMIN)
 
-# domain.md, "standard_status", word for word; then what moves by itself (flows 3 and 4).
+# domain.md, "standard_status", word for word; then what moves by itself (flows 3, 4 and 6).
 BY_PEOPLE = {
     "incomplete": "coming_soon active",
     "coming_soon": "active withdrawn canceled",
@@ -36,6 +36,10 @@ BY_PEOPLE = {
     "canceled": "",
     "closed": "",
 }
+LEAVES_MARKET = {
+    (status, "withdrawn")
+    for status in ("coming_soon", "active", "active_under_contract", "pending", "hold")
+}
 BY_ITSELF = {
     Mover.CLOCK: {("active", "expired"), ("withdrawn", "expired"), ("coming_soon", "active")},
     Mover.UNIT: {
@@ -46,10 +50,8 @@ BY_ITSELF = {
         ("hold", "active"),
         ("pending", "active"),
     },
-    Mover.SUSPENSION: {
-        (status, "withdrawn")
-        for status in ("coming_soon", "active", "active_under_contract", "pending", "hold")
-    },
+    Mover.SUSPENSION: LEAVES_MARKET,
+    Mover.LAPSE: LEAVES_MARKET,
 }
 
 

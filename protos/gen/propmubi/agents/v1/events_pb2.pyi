@@ -110,6 +110,38 @@ class AgentOfficeChanged(_message.Message):
 Global___AgentOfficeChanged: _TypeAlias = AgentOfficeChanged  # noqa: Y015
 
 @_typing.final
+class AgentRegistrationExpiring(_message.Message):
+    """An agent's registration runs out within a month, or has: what she has on the market is then taken off it. Told once
+    for each. Aggregate: the agent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RERA_VALID_TO_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    user_id: _builtins.str
+    """Her account."""
+    rera_valid_to: _builtins.str
+    """The last day of her registration."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        rera_valid_to: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "rera_valid_to", b"rera_valid_to", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentRegistrationExpiring: _TypeAlias = AgentRegistrationExpiring  # noqa: Y015
+
+@_typing.final
 class OfficeVerified(_message.Message):
     """An office was verified; its founder administers it. Aggregate: the office."""
 

@@ -278,6 +278,30 @@ POSSESSION_STATUS_UNDER_CONSTRUCTION: PossessionStatus.ValueType  # 2
 """It is being built."""
 Global___PossessionStatus: _TypeAlias = PossessionStatus  # noqa: Y015
 
+class _DuplicateGrounds:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DuplicateGroundsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DuplicateGrounds.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DUPLICATE_GROUNDS_UNSPECIFIED: _DuplicateGrounds.ValueType  # 0
+    """Never sent."""
+    DUPLICATE_GROUNDS_SAME_UNIT: _DuplicateGrounds.ValueType  # 1
+    """The unit, or RERA number or pincode with building and unit number."""
+    DUPLICATE_GROUNDS_ALIKE: _DuplicateGrounds.ValueType  # 2
+    """Kind, locality, floor, BHK and carpet area."""
+
+class DuplicateGrounds(_DuplicateGrounds, metaclass=_DuplicateGroundsEnumTypeWrapper):
+    """What makes two listings look like the same home."""
+
+DUPLICATE_GROUNDS_UNSPECIFIED: DuplicateGrounds.ValueType  # 0
+"""Never sent."""
+DUPLICATE_GROUNDS_SAME_UNIT: DuplicateGrounds.ValueType  # 1
+"""The unit, or RERA number or pincode with building and unit number."""
+DUPLICATE_GROUNDS_ALIKE: DuplicateGrounds.ValueType  # 2
+"""Kind, locality, floor, BHK and carpet area."""
+Global___DuplicateGrounds: _TypeAlias = DuplicateGrounds  # noqa: Y015
+
 @_typing.final
 class Listing(_message.Message):
     """A home for sale or rent (RESO Property)."""
@@ -325,6 +349,9 @@ class Listing(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    ACTIVATION_DATE_FIELD_NUMBER: _builtins.int
+    RELIST_OF_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_DAYS_ON_MARKET_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The listing's id."""
     listing_number: _builtins.str
@@ -395,6 +422,12 @@ class Listing(_message.Message):
     """Whole days since it first became active; stops when it leaves the market."""
     version: _builtins.int
     """Counts the changes; the ETag is made from it."""
+    activation_date: _builtins.str
+    """The day on which a listing that is coming soon becomes active by itself."""
+    relist_of: _builtins.str
+    """The expired or canceled listing that this one lists again."""
+    cumulative_days_on_market: _builtins.int
+    """`days_on_market`, and those of the listings that this one lists again."""
     @_builtins.property
     def address(self) -> Global___Address:
         """Where it stands."""
@@ -463,11 +496,16 @@ class Listing(_message.Message):
         version: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        activation_date: _builtins.str | None = ...,
+        relist_of: _builtins.str | None = ...,
+        cumulative_days_on_market: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "address", b"address", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "latitude", b"latitude", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "longitude", b"longitude", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "public_remarks", b"public_remarks", "rera_project_no", b"rera_project_no", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "year_built", b"year_built"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date", "_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_cumulative_days_on_market", b"_cumulative_days_on_market", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_relist_of", b"_relist_of", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "activation_date", b"activation_date", "address", b"address", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "cumulative_days_on_market", b"cumulative_days_on_market", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "latitude", b"latitude", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "longitude", b"longitude", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "public_remarks", b"public_remarks", "relist_of", b"relist_of", "rera_project_no", b"rera_project_no", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "year_built", b"year_built"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "address", b"address", "amenities", b"amenities", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "id", b"id", "latitude", b"latitude", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "listing_number", b"listing_number", "listing_type", b"listing_type", "longitude", b"longitude", "media", b"media", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "property_type", b"property_type", "public_remarks", b"public_remarks", "rera_project_no", b"rera_project_no", "standard_status", b"standard_status", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "version", b"version", "year_built", b"year_built"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date", "_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_cumulative_days_on_market", b"_cumulative_days_on_market", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_relist_of", b"_relist_of", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "activation_date", b"activation_date", "address", b"address", "amenities", b"amenities", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "cumulative_days_on_market", b"cumulative_days_on_market", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "id", b"id", "latitude", b"latitude", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "listing_number", b"listing_number", "listing_type", b"listing_type", "longitude", b"longitude", "media", b"media", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "property_type", b"property_type", "public_remarks", b"public_remarks", "relist_of", b"relist_of", "rera_project_no", b"rera_project_no", "standard_status", b"standard_status", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "version", b"version", "year_built", b"year_built"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__activation_date: _TypeAlias = _typing.Literal["activation_date"]  # noqa: Y015
+    _WhichOneofArgType__activation_date: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date"]  # noqa: Y015
     _WhichOneofReturnType__address: _TypeAlias = _typing.Literal["address"]  # noqa: Y015
     _WhichOneofArgType__address: _TypeAlias = _typing.Literal["_address", b"_address"]  # noqa: Y015
     _WhichOneofReturnType__bathrooms_total: _TypeAlias = _typing.Literal["bathrooms_total"]  # noqa: Y015
@@ -484,6 +522,8 @@ class Listing(_message.Message):
     _WhichOneofArgType__close_date: _TypeAlias = _typing.Literal["_close_date", b"_close_date"]  # noqa: Y015
     _WhichOneofReturnType__close_price: _TypeAlias = _typing.Literal["close_price"]  # noqa: Y015
     _WhichOneofArgType__close_price: _TypeAlias = _typing.Literal["_close_price", b"_close_price"]  # noqa: Y015
+    _WhichOneofReturnType__cumulative_days_on_market: _TypeAlias = _typing.Literal["cumulative_days_on_market"]  # noqa: Y015
+    _WhichOneofArgType__cumulative_days_on_market: _TypeAlias = _typing.Literal["_cumulative_days_on_market", b"_cumulative_days_on_market"]  # noqa: Y015
     _WhichOneofReturnType__days_on_market: _TypeAlias = _typing.Literal["days_on_market"]  # noqa: Y015
     _WhichOneofArgType__days_on_market: _TypeAlias = _typing.Literal["_days_on_market", b"_days_on_market"]  # noqa: Y015
     _WhichOneofReturnType__expiration_date: _TypeAlias = _typing.Literal["expiration_date"]  # noqa: Y015
@@ -516,6 +556,8 @@ class Listing(_message.Message):
     _WhichOneofArgType__property_sub_type: _TypeAlias = _typing.Literal["_property_sub_type", b"_property_sub_type"]  # noqa: Y015
     _WhichOneofReturnType__public_remarks: _TypeAlias = _typing.Literal["public_remarks"]  # noqa: Y015
     _WhichOneofArgType__public_remarks: _TypeAlias = _typing.Literal["_public_remarks", b"_public_remarks"]  # noqa: Y015
+    _WhichOneofReturnType__relist_of: _TypeAlias = _typing.Literal["relist_of"]  # noqa: Y015
+    _WhichOneofArgType__relist_of: _TypeAlias = _typing.Literal["_relist_of", b"_relist_of"]  # noqa: Y015
     _WhichOneofReturnType__rera_project_no: _TypeAlias = _typing.Literal["rera_project_no"]  # noqa: Y015
     _WhichOneofArgType__rera_project_no: _TypeAlias = _typing.Literal["_rera_project_no", b"_rera_project_no"]  # noqa: Y015
     _WhichOneofReturnType__super_built_up_area: _TypeAlias = _typing.Literal["super_built_up_area"]  # noqa: Y015
@@ -526,6 +568,8 @@ class Listing(_message.Message):
     _WhichOneofArgType__unit_id: _TypeAlias = _typing.Literal["_unit_id", b"_unit_id"]  # noqa: Y015
     _WhichOneofReturnType__year_built: _TypeAlias = _typing.Literal["year_built"]  # noqa: Y015
     _WhichOneofArgType__year_built: _TypeAlias = _typing.Literal["_year_built", b"_year_built"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__activation_date) -> _WhichOneofReturnType__activation_date | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__address) -> _WhichOneofReturnType__address | None: ...
     @_typing.overload
@@ -542,6 +586,8 @@ class Listing(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__close_date) -> _WhichOneofReturnType__close_date | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__close_price) -> _WhichOneofReturnType__close_price | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cumulative_days_on_market) -> _WhichOneofReturnType__cumulative_days_on_market | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__days_on_market) -> _WhichOneofReturnType__days_on_market | None: ...
     @_typing.overload
@@ -575,6 +621,8 @@ class Listing(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__public_remarks) -> _WhichOneofReturnType__public_remarks | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relist_of) -> _WhichOneofReturnType__relist_of | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rera_project_no) -> _WhichOneofReturnType__rera_project_no | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__super_built_up_area) -> _WhichOneofReturnType__super_built_up_area | None: ...
@@ -598,6 +646,8 @@ class Address(_message.Message):
     CITY_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     POSTAL_CODE_FIELD_NUMBER: _builtins.int
+    BUILDING_NAME_FIELD_NUMBER: _builtins.int
+    UNIT_NUMBER_FIELD_NUMBER: _builtins.int
     line: _builtins.str
     """House, building, street."""
     subdivision_name: _builtins.str
@@ -608,6 +658,10 @@ class Address(_message.Message):
     """The state."""
     postal_code: _builtins.str
     """The pincode."""
+    building_name: _builtins.str
+    """The tower, wing or building. With the unit's number it tells one home from another."""
+    unit_number: _builtins.str
+    """The number of the flat, shop or office within it."""
     def __init__(
         self,
         *,
@@ -616,14 +670,25 @@ class Address(_message.Message):
         city: _builtins.str = ...,
         state: _builtins.str = ...,
         postal_code: _builtins.str = ...,
+        building_name: _builtins.str | None = ...,
+        unit_number: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "line", b"line"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_building_name", b"_building_name", "_line", b"_line", "_unit_number", b"_unit_number", "building_name", b"building_name", "line", b"line", "unit_number", b"unit_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "city", b"city", "line", b"line", "postal_code", b"postal_code", "state", b"state", "subdivision_name", b"subdivision_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_building_name", b"_building_name", "_line", b"_line", "_unit_number", b"_unit_number", "building_name", b"building_name", "city", b"city", "line", b"line", "postal_code", b"postal_code", "state", b"state", "subdivision_name", b"subdivision_name", "unit_number", b"unit_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__building_name: _TypeAlias = _typing.Literal["building_name"]  # noqa: Y015
+    _WhichOneofArgType__building_name: _TypeAlias = _typing.Literal["_building_name", b"_building_name"]  # noqa: Y015
     _WhichOneofReturnType__line: _TypeAlias = _typing.Literal["line"]  # noqa: Y015
     _WhichOneofArgType__line: _TypeAlias = _typing.Literal["_line", b"_line"]  # noqa: Y015
+    _WhichOneofReturnType__unit_number: _TypeAlias = _typing.Literal["unit_number"]  # noqa: Y015
+    _WhichOneofArgType__unit_number: _TypeAlias = _typing.Literal["_unit_number", b"_unit_number"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__building_name) -> _WhichOneofReturnType__building_name | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__line) -> _WhichOneofReturnType__line | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unit_number) -> _WhichOneofReturnType__unit_number | None: ...
 
 Global___Address: _TypeAlias = Address  # noqa: Y015
 
@@ -1017,6 +1082,127 @@ class DeleteListingRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___DeleteListingRequest: _TypeAlias = DeleteListingRequest  # noqa: Y015
+
+@_typing.final
+class RelistListingRequest(_message.Message):
+    """Lists an expired or canceled listing again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTING_ID_FIELD_NUMBER: _builtins.int
+    listing_id: _builtins.str
+    """Which listing."""
+    def __init__(
+        self,
+        *,
+        listing_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing_id", b"listing_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelistListingRequest: _TypeAlias = RelistListingRequest  # noqa: Y015
+
+@_typing.final
+class ListDuplicatesRequest(_message.Message):
+    """Asks for what may be the same home."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTING_ID_FIELD_NUMBER: _builtins.int
+    listing_id: _builtins.str
+    """As which listing."""
+    def __init__(
+        self,
+        *,
+        listing_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing_id", b"listing_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuplicatesRequest: _TypeAlias = ListDuplicatesRequest  # noqa: Y015
+
+@_typing.final
+class ListDuplicatesResponse(_message.Message):
+    """What may be the same home."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Duplicate]:
+        """The listings, those of the same unit first."""
+
+    def __init__(
+        self,
+        *,
+        duplicates: _abc.Iterable[Global___Duplicate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuplicatesResponse: _TypeAlias = ListDuplicatesResponse  # noqa: Y015
+
+@_typing.final
+class Duplicate(_message.Message):
+    """Another listing that may be of the same home."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTING_ID_FIELD_NUMBER: _builtins.int
+    LISTING_NUMBER_FIELD_NUMBER: _builtins.int
+    LIST_AGENT_ID_FIELD_NUMBER: _builtins.int
+    LIST_OFFICE_ID_FIELD_NUMBER: _builtins.int
+    STANDARD_STATUS_FIELD_NUMBER: _builtins.int
+    LIST_PRICE_FIELD_NUMBER: _builtins.int
+    GROUNDS_FIELD_NUMBER: _builtins.int
+    listing_id: _builtins.str
+    """The other listing."""
+    listing_number: _builtins.str
+    """Its number."""
+    list_agent_id: _builtins.str
+    """Its agent."""
+    list_office_id: _builtins.str
+    """Her office."""
+    standard_status: Global___StandardStatus.ValueType
+    """Where it is in its life."""
+    list_price: _builtins.int
+    """Its asking price in rupees."""
+    grounds: Global___DuplicateGrounds.ValueType
+    """What makes it look the same."""
+    def __init__(
+        self,
+        *,
+        listing_id: _builtins.str = ...,
+        listing_number: _builtins.str = ...,
+        list_agent_id: _builtins.str = ...,
+        list_office_id: _builtins.str | None = ...,
+        standard_status: Global___StandardStatus.ValueType = ...,
+        list_price: _builtins.int | None = ...,
+        grounds: Global___DuplicateGrounds.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "list_office_id", b"list_office_id", "list_price", b"list_price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "grounds", b"grounds", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_id", b"listing_id", "listing_number", b"listing_number", "standard_status", b"standard_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__list_office_id: _TypeAlias = _typing.Literal["list_office_id"]  # noqa: Y015
+    _WhichOneofArgType__list_office_id: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id"]  # noqa: Y015
+    _WhichOneofReturnType__list_price: _TypeAlias = _typing.Literal["list_price"]  # noqa: Y015
+    _WhichOneofArgType__list_price: _TypeAlias = _typing.Literal["_list_price", b"_list_price"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_office_id) -> _WhichOneofReturnType__list_office_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_price) -> _WhichOneofReturnType__list_price | None: ...
+
+Global___Duplicate: _TypeAlias = Duplicate  # noqa: Y015
 
 @_typing.final
 class SetListingStatusRequest(_message.Message):

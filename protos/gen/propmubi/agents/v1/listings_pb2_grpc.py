@@ -66,6 +66,16 @@ class ListingServiceStub:
                 request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.DeleteListingRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.RelistListing = channel.unary_unary(
+                '/propmubi.agents.v1.ListingService/RelistListing',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.RelistListingRequest.SerializeToString,
+                response_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.Listing.FromString,
+                _registered_method=True)
+        self.ListDuplicates = channel.unary_unary(
+                '/propmubi.agents.v1.ListingService/ListDuplicates',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListDuplicatesRequest.SerializeToString,
+                response_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListDuplicatesResponse.FromString,
+                _registered_method=True)
         self.SetListingStatus = channel.unary_unary(
                 '/propmubi.agents.v1.ListingService/SetListingStatus',
                 request_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.SetListingStatusRequest.SerializeToString,
@@ -137,6 +147,25 @@ class ListingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RelistListing(self, request, context):
+        """List an expired or canceled listing again.
+
+        The new listing is incomplete, says the same and names the old one in `relist_of`; an old one is listed again once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDuplicates(self, request, context):
+        """Other listings that may be of the same home, 20 at most: for its agent, her office and administrators.
+
+        Those of other offices that the public may see, and the one of the same office that is live, if there is one: an
+        office has one live listing of a home for sale and one for rent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetListingStatus(self, request, context):
         """Move a listing to another status.
 
@@ -194,6 +223,16 @@ def add_ListingServiceServicer_to_server(servicer, server):
                     servicer.DeleteListing,
                     request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.DeleteListingRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'RelistListing': grpc.unary_unary_rpc_method_handler(
+                    servicer.RelistListing,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.RelistListingRequest.FromString,
+                    response_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.Listing.SerializeToString,
+            ),
+            'ListDuplicates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDuplicates,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListDuplicatesRequest.FromString,
+                    response_serializer=propmubi_dot_agents_dot_v1_dot_listings__pb2.ListDuplicatesResponse.SerializeToString,
             ),
             'SetListingStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.SetListingStatus,
@@ -374,6 +413,60 @@ class ListingService:
             '/propmubi.agents.v1.ListingService/DeleteListing',
             propmubi_dot_agents_dot_v1_dot_listings__pb2.DeleteListingRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RelistListing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.agents.v1.ListingService/RelistListing',
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.RelistListingRequest.SerializeToString,
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.Listing.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDuplicates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.agents.v1.ListingService/ListDuplicates',
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.ListDuplicatesRequest.SerializeToString,
+            propmubi_dot_agents_dot_v1_dot_listings__pb2.ListDuplicatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,17 @@ class ListingServiceStub:
     """Change a listing."""
     DeleteListing: _grpc.UnaryUnaryMultiCallable[_listings_pb2.DeleteListingRequest, _empty_pb2.Empty]
     """Delete a listing that is still incomplete."""
+    RelistListing: _grpc.UnaryUnaryMultiCallable[_listings_pb2.RelistListingRequest, _listings_pb2.Listing]
+    """List an expired or canceled listing again.
+
+    The new listing is incomplete, says the same and names the old one in `relist_of`; an old one is listed again once.
+    """
+    ListDuplicates: _grpc.UnaryUnaryMultiCallable[_listings_pb2.ListDuplicatesRequest, _listings_pb2.ListDuplicatesResponse]
+    """Other listings that may be of the same home, 20 at most: for its agent, her office and administrators.
+
+    Those of other offices that the public may see, and the one of the same office that is live, if there is one: an
+    office has one live listing of a home for sale and one for rent.
+    """
     SetListingStatus: _grpc.UnaryUnaryMultiCallable[_listings_pb2.SetListingStatusRequest, _listings_pb2.Listing]
     """Move a listing to another status.
 
@@ -97,6 +108,17 @@ class ListingServiceAsyncStub(ListingServiceStub):
     """Change a listing."""
     DeleteListing: _aio.UnaryUnaryMultiCallable[_listings_pb2.DeleteListingRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Delete a listing that is still incomplete."""
+    RelistListing: _aio.UnaryUnaryMultiCallable[_listings_pb2.RelistListingRequest, _listings_pb2.Listing]  # type: ignore[assignment]
+    """List an expired or canceled listing again.
+
+    The new listing is incomplete, says the same and names the old one in `relist_of`; an old one is listed again once.
+    """
+    ListDuplicates: _aio.UnaryUnaryMultiCallable[_listings_pb2.ListDuplicatesRequest, _listings_pb2.ListDuplicatesResponse]  # type: ignore[assignment]
+    """Other listings that may be of the same home, 20 at most: for its agent, her office and administrators.
+
+    Those of other offices that the public may see, and the one of the same office that is live, if there is one: an
+    office has one live listing of a home for sale and one for rent.
+    """
     SetListingStatus: _aio.UnaryUnaryMultiCallable[_listings_pb2.SetListingStatusRequest, _listings_pb2.Listing]  # type: ignore[assignment]
     """Move a listing to another status.
 
@@ -170,6 +192,29 @@ class ListingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Delete a listing that is still incomplete."""
+
+    @_abc_1.abstractmethod
+    def RelistListing(
+        self,
+        request: _listings_pb2.RelistListingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_listings_pb2.Listing, _abc.Awaitable[_listings_pb2.Listing]]:
+        """List an expired or canceled listing again.
+
+        The new listing is incomplete, says the same and names the old one in `relist_of`; an old one is listed again once.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDuplicates(
+        self,
+        request: _listings_pb2.ListDuplicatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_listings_pb2.ListDuplicatesResponse, _abc.Awaitable[_listings_pb2.ListDuplicatesResponse]]:
+        """Other listings that may be of the same home, 20 at most: for its agent, her office and administrators.
+
+        Those of other offices that the public may see, and the one of the same office that is live, if there is one: an
+        office has one live listing of a home for sale and one for rent.
+        """
 
     @_abc_1.abstractmethod
     def SetListingStatus(

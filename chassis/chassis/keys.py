@@ -24,7 +24,7 @@ from propmubi.auth.v1.auth_pb2 import (
     JsonWebKey,
 )
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub
-from propmubi.auth.v1.events_pb2 import RoleRevoked, SessionRevoked
+from propmubi.auth.v1.events_pb2 import RoleRevoked, SessionRevoked, UserSuspended
 from propmubi.common.v1.event_pb2 import Event
 
 REFRESH_SECONDS = 300.0
@@ -118,11 +118,13 @@ class ServiceToken:
 
 def revoke(revocations: Revocations, event: Event) -> None:
     """Take what `event`, one of auth's, says was revoked into `revocations`."""
-    session, role = SessionRevoked(), RoleRevoked()
+    session = SessionRevoked()
     if event.payload.Unpack(session):
         revocations.revoke_session(session.session_id)
-    elif event.payload.Unpack(role):
-        revocations.revoke_user(role.user_id, issued_until=role.tokens_issued_before.seconds)
+    for kind in (RoleRevoked, UserSuspended):
+        user = kind()
+        if event.payload.Unpack(user):
+            revocations.revoke_user(user.user_id, issued_until=user.tokens_issued_before.seconds)
 
 
 def on_gap(behind: bool) -> None:

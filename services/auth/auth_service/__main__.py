@@ -5,6 +5,8 @@ from collections.abc import Callable
 from auth_service import timers
 from auth_service.access_tokens import AccessTokens
 from auth_service.accounts.servicer import AccountServicer
+from auth_service.administration.service import AdministrationService
+from auth_service.administration.servicer import AdministrationServicer
 from auth_service.allowances import Allowance
 from auth_service.guesses import Guesses
 from auth_service.otp.delivery import Delivery
@@ -34,6 +36,9 @@ from chassis.service import Service, open_service
 from chassis.settings import load
 from chassis.sms import SmsProvider, open_sms
 from propmubi.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
+from propmubi.auth.v1.administration_pb2_grpc import (
+    add_AdministrationServiceServicer_to_server,
+)
 from propmubi.auth.v1.auth_pb2_grpc import (
     add_AuthServiceServicer_to_server,
     add_UserServiceServicer_to_server,
@@ -54,7 +59,8 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     assert isinstance(keys, SigningKeys)
     database, server = service.database, service.server.server
     session_rows, challenges = SessionRepository(database), OtpRepository()
-    users = UserService(UserRepository(database), settings.admin_phones)
+    user_rows = UserRepository(database)
+    users = UserService(user_rows, settings.admin_phones)
     sessions = SessionService(
         session_rows, settings.refresh_key.get_secret_value().encode(), settings.refresh_limit
     )
@@ -108,6 +114,10 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         database, users=users, otp=otp, delivery=delivery, passwords=passwords, hasher=hasher
     )
     add_AccountServiceServicer_to_server(accounts, server)
+    administration = AdministrationService(user_rows, users, sessions)
+    add_AdministrationServiceServicer_to_server(
+        AdministrationServicer(database, administration, page_tokens), server
+    )
     service.keys_loaded = keys.loaded
     service.works += [keys.run, delivery.run]
     consumers = UserConsumers(users)
@@ -121,6 +131,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         "propmubi.auth.v1.SessionService",
         "propmubi.auth.v1.UserService",
         "propmubi.auth.v1.AccountService",
+        "propmubi.auth.v1.AdministrationService",
     ]
 
 

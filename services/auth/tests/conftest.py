@@ -26,6 +26,7 @@ from devstack.testing_service import SECRET, Running
 from propmubi.auth.v1 import accounts_pb2
 from propmubi.auth.v1 import auth_pb2 as pb
 from propmubi.auth.v1.accounts_pb2_grpc import AccountServiceStub
+from propmubi.auth.v1.administration_pb2_grpc import AdministrationServiceStub
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub, UserServiceStub
 from propmubi.auth.v1.sessions_pb2_grpc import SessionServiceStub
 
@@ -47,6 +48,9 @@ class Auth:
 
     def stub(self, token: str | None = None, *, agent: str = AGENT, **metadata: str) -> Any:
         return AuthServiceStub(self.running.caller(token, x_client_user_agent=agent, **metadata))
+
+    def administration(self, token: str) -> Any:
+        return AdministrationServiceStub(self.running.caller(token))
 
     def accounts(self, token: str) -> Any:
         return AccountServiceStub(self.running.caller(token))

@@ -1,11 +1,12 @@
 """Who a user is, and what she may do."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from chassis.errors import PermissionDenied
+from chassis.errors import Conflict, InvalidArgument, PermissionDenied, Violation
 
 
 class UserStatus(StrEnum):
@@ -14,6 +15,12 @@ class UserStatus(StrEnum):
     SUSPENDED = "suspended"
     ERASED = "erased"
 
+
+# pending → active ⇄ suspended
+TRANSITIONS: Mapping[str, tuple[frozenset[UserStatus], UserStatus]] = {
+    "suspend": (frozenset({UserStatus.ACTIVE}), UserStatus.SUSPENDED),
+    "reinstate": (frozenset({UserStatus.SUSPENDED}), UserStatus.ACTIVE),
+}
 
 # What everybody may do who has an account.
 BUYER = "buyer"
@@ -41,6 +48,31 @@ class User:
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGrant:
+    """A role that somebody has, and from whom: a user's id, or what of the platform gave it."""
+
+    role: str
+    granted_by: str
+    granted_at: datetime
+
+
+def status_after(user: User, move: str) -> UserStatus:
+    """The status of `user` after `move`, one of TRANSITIONS; raises Conflict when hers does not allow it."""
+    before, after = TRANSITIONS[move]
+    if user.status not in before:
+        raise Conflict(f"Can't {move} a user who is {user.status}.")
+    return after
+
+
+def check_grantable(role: str) -> None:
+    """Raises InvalidArgument for a role that follows from something else."""
+    if role != ADMIN:
+        raise InvalidArgument(
+            Violation("role", f"must be {ADMIN}: the others follow from being verified")
+        )
 
 
 def check_may_sign_in(user: User) -> None:

@@ -22,6 +22,8 @@ users = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+# The lists, newest first: ids are UUIDv7.
+Index("users_status_id", users.c.status, users.c.id)
 
 # Who gave each role that somebody has; what was given and taken over time is in the audit log.
 role_grants = Table(
@@ -33,3 +35,4 @@ role_grants = Table(
     Column("granted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 Index("role_grants_granted_by", role_grants.c.granted_by, role_grants.c.role)
+Index("role_grants_role_user_id", role_grants.c.role, role_grants.c.user_id)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from auth_service.users.domain import BUYER, User, UserStatus
+from auth_service.users.domain import BUYER, RoleGrant, User, UserStatus
 from auth_service.users.models import role_grants, users
 from chassis.database import Database, Transaction
 from chassis.errors import NotFound, StaleVersion
@@ -20,6 +20,12 @@ _GRANTED = (
     .where(
         role_grants.c.role == bindparam("role"), role_grants.c.granted_by == bindparam("granted_by")
     )
+)
+
+_GRANTS = (
+    select(role_grants.c.role, role_grants.c.granted_by, role_grants.c.granted_at)
+    .where(role_grants.c.user_id == bindparam("user_id"))
+    .order_by(role_grants.c.granted_at, role_grants.c.role)
 )
 
 
@@ -37,6 +43,44 @@ class UserRepository:
         """Id and phone of everybody who has `role` from `granted_by`."""
         rows = await self._database.fetch(_GRANTED, {"role": role, "granted_by": granted_by})
         return [(row["id"], row["phone"]) for row in rows]
+
+    async def list_page(
+        self,
+        *,
+        status: UserStatus | None,
+        role: str | None,
+        before: uuid.UUID | None,
+        limit: int,
+    ) -> list[User]:
+        """Users, newest first, beginning after the id `before`."""
+        statement, order = select(users), users.c.id
+        if status is not None:
+            statement = statement.where(users.c.status == bindparam("status"))
+        if role not in (None, BUYER):  # Everybody is a buyer.
+            statement = statement.join(role_grants).where(role_grants.c.role == bindparam("role"))
+            order = role_grants.c.user_id
+        if before is not None:
+            statement = statement.where(order < bindparam("before"))
+        rows = await self._database.fetch(
+            statement.order_by(order.desc()).limit(bindparam("limit")),
+            {"status": status, "role": role, "before": before, "limit": limit},
+            key=("users.list_page", status is None, role in (None, BUYER), before is None),
+        )
+        return [user_of(row) for row in rows]
+
+    async def grants(self, user_id: uuid.UUID) -> list[RoleGrant]:
+        """The roles that a user was given, the oldest first."""
+        rows = await self._database.fetch(_GRANTS, {"user_id": user_id})
+        return [RoleGrant(**row) for row in rows]
+
+    async def grant_of(self, tx: Transaction, user_id: uuid.UUID, role: str) -> str | None:
+        """Who gave the user her `role`, if she has it."""
+        found = await tx.execute(
+            select(role_grants.c.granted_by).where(
+                role_grants.c.user_id == user_id, role_grants.c.role == role
+            )
+        )
+        return found.scalar()
 
     async def locked(self, tx: Transaction, user_id: uuid.UUID) -> User:
         """The user, locked until the transaction ends; raises NotFound."""

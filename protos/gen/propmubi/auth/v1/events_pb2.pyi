@@ -53,8 +53,8 @@ class SessionRevoked(_message.Message):
     user_id: _builtins.str
     """Whose session it was."""
     reason: _builtins.str
-    """Why: `logout`, `revoked` (by its owner, from another one), `revoked_by_admin` or
-    `refresh_token_reused`.
+    """Why: `logout`, `revoked` (by its owner, from another one), `revoked_by_admin`,
+    `refresh_token_reused`, `password_set` or `suspended`.
     """
     def __init__(
         self,
@@ -128,3 +128,55 @@ class RoleRevoked(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoleRevoked: _TypeAlias = RoleRevoked  # noqa: Y015
+
+@_typing.final
+class UserSuspended(_message.Message):
+    """An administrator suspended a person: her access tokens issued until now are refused, and she can't
+    sign in. Aggregate: the user.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TOKENS_ISSUED_BEFORE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    @_builtins.property
+    def tokens_issued_before(self) -> _timestamp_pb2.Timestamp:
+        """Tokens issued at or before this time are refused."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        tokens_issued_before: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens_issued_before", b"tokens_issued_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens_issued_before", b"tokens_issued_before", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserSuspended: _TypeAlias = UserSuspended  # noqa: Y015
+
+@_typing.final
+class UserReinstated(_message.Message):
+    """A suspended person may sign in again. Aggregate: the user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserReinstated: _TypeAlias = UserReinstated  # noqa: Y015

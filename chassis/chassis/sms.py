@@ -5,9 +5,11 @@ No body and no full phone number is ever logged: bodies carry one-time passwords
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -66,22 +68,32 @@ class SmsSettings(ServiceSettings):
         return value
 
 
-Outcome = Literal["sent", "rejected", "failed", "timeout"]
+# Twilio has no idempotency key, and a second SMS is worse than none. So a message is sent again only where it certainly
+# was not (failed): not where the provider will never take it (rejected), nor where it may have taken it (unknown, and
+# timeout, where it said nothing in time).
+Outcome = Literal["sent", "rejected", "failed", "unknown", "timeout"]
+# Before each repetition, in seconds.
+PAUSES = (0.5, 1.5)
 
 
 class SmsNotSent(Unavailable):
-    """The provider did not take a message. `outcome` tells a message it will never take from a provider in trouble."""
+    """The provider did not say that it took a message."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__("The message can't be sent just now.")
         self.outcome: Outcome = outcome
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether nobody gets the message twice who is sent it again."""
+        return self.outcome == "failed"
 
 
 class SmsProvider(Protocol):
     """Sends text messages."""
 
     async def send(self, to: str, body: str) -> None:
-        """Send `body` to `to` (E.164); raises SmsNotSent."""
+        """Send `body` to `to` (E.164), at most once; raises SmsNotSent."""
 
 
 @asynccontextmanager
@@ -109,7 +121,7 @@ def segments(body: str) -> int:
 
 
 class _Watched:
-    """A provider whose every message ends in time, counted by its outcome."""
+    """A provider whose every message ends in time, repeated where that is safe, and counted by its outcome."""
 
     def __init__(self, provider: SmsProvider, name: str, seconds: float) -> None:
         self._provider = provider
@@ -119,13 +131,9 @@ class _Watched:
     async def send(self, to: str, body: str) -> None:
         outcome: Outcome = "failed"
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._provider.send(to, body)
+            await self._repeat(to, body)
             outcome = "sent"
             metrics.SMS_SEGMENTS.labels(self._name).inc(segments(body))
-        except TimeoutError as error:
-            outcome = "timeout"
-            raise SmsNotSent(outcome) from error
         except SmsNotSent as error:
             outcome = error.outcome
             raise
@@ -135,6 +143,26 @@ class _Watched:
                 log.warning(
                     "sms not sent", provider=self._name, outcome=outcome, last_digits=to[-4:]
                 )
+
+    async def _repeat(self, to: str, body: str) -> None:
+        pauses = iter(PAUSES)
+        while True:
+            try:
+                return await self._try(to, body)
+            except SmsNotSent as error:
+                pause = next(pauses, None)
+                if pause is None or not error.may_be_repeated:
+                    raise
+            metrics.SMS.labels(self._name, "repeated").inc()
+            # Spread, so that those who failed together don't come back together.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  No secret.
+
+    async def _try(self, to: str, body: str) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._provider.send(to, body)
+        except TimeoutError as error:
+            raise SmsNotSent("timeout") from error
 
 
 class _File:
@@ -157,7 +185,7 @@ class _File:
 
 
 class _Twilio:
-    """Twilio's Messages API, tried once: it has no idempotency key, and a second SMS is worse than none."""
+    """Twilio's Messages API."""
 
     def __init__(self, settings: SmsSettings, http: "_TwilioHttp") -> None:
         self._client = Client(
@@ -171,18 +199,27 @@ class _Twilio:
         try:
             await self._client.messages.create_async(to=to, from_=self._from, body=body)
         except TwilioRestException as error:
-            refused = 400 <= error.status < 500 and error.status != 429
             # Not `from error`: it quotes the request.
-            raise SmsNotSent("rejected" if refused else "failed") from None
-        except (TwilioException, aiohttp.ClientError, ValueError) as error:
+            raise SmsNotSent(_outcome(error.status)) from None
+        except aiohttp.ClientConnectorError as error:  # It was never reached.
             raise SmsNotSent("failed") from error
+        except (TwilioException, aiohttp.ClientError, ValueError) as error:
+            raise SmsNotSent("unknown") from error
+
+
+def _outcome(status: int) -> Outcome:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "failed"
+    return "rejected" if 400 <= status < 500 else "unknown"
 
 
 class _TwilioHttp(AsyncTwilioHttpClient):  # type: ignore[misc]  # Twilio ships no types.
     """Twilio's client, on the origin that the settings name."""
 
     def __init__(self, base_url: str) -> None:
-        super().__init__()
+        super().__init__(pool_connections=False)
+        # A connection each: one kept open may end just as a message is sent on it, and who knows then whether it was.
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
         self._origin = urlsplit(base_url)
 
     async def request(

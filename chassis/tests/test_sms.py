@@ -3,19 +3,18 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from pydantic import ValidationError
 
-from chassis import metrics
+from chassis import metrics, sms
 from chassis.errors import InvalidArgument
 from chassis.phones import country, normalise
 from chassis.quota import Quota, parse_quota, parse_quotas
 from chassis.sms import SmsNotSent, SmsSettings, open_sms, segments
+from devstack.testing_sms import Twilio
 
 SECRET = "only-for-tests-and-at-least-32-characters"
 TO, BODY = "+919876543210", "123456 is your PropMubi code."
@@ -43,48 +42,16 @@ def count(provider: str, outcome: str) -> float:
     return float(metrics.SMS.labels(provider, outcome)._value.get())
 
 
-class Twilio:
-    """Stands in for Twilio's Messages API."""
-
-    def __init__(self) -> None:
-        self.status = 201
-        self.answer = json.dumps({"sid": "SM1", "status": "queued"})
-        self.answers = asyncio.Event()
-        self.answers.set()
-        self.received: list[dict[str, Any]] = []
-        self.url = ""
-
-    async def serve(self, request: web.Request) -> web.Response:
-        self.received.append(
-            {
-                "path": request.path,
-                "form": dict(await request.post()),
-                "authorization": request.headers["Authorization"],
-            }
-        )
-        await self.answers.wait()
-        return web.Response(status=self.status, text=self.answer, content_type="application/json")
-
-
-@pytest.fixture
-async def twilio() -> AsyncIterator[Twilio]:
-    stand_in = Twilio()
-    app = web.Application()
-    app.router.add_post("/{path:.*}", stand_in.serve)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    stand_in.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield stand_in
-    stand_in.answers.set()
-    await runner.cleanup()
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat without a pause."""
+    monkeypatch.setattr(sms, "PAUSES", (0.0, 0.0))
 
 
 async def test_twilio_is_told_who_what_and_from_whom(twilio: Twilio) -> None:
     before = count("twilio", "sent")
-    async with open_sms(settings(twilio_base_url=twilio.url)) as sms:
-        await sms.send(TO, BODY)
+    async with open_sms(settings(**twilio.settings)) as provider:
+        await provider.send(TO, BODY)
     [received] = twilio.received
     assert received["path"] == "/2010-04-01/Accounts/AC0123/Messages.json"
     assert received["form"] == {"To": TO, "From": "+15005550006", "Body": BODY}
@@ -93,27 +60,29 @@ async def test_twilio_is_told_who_what_and_from_whom(twilio: Twilio) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "outcome"),
+    ("status", "text", "outcome"),
     [
-        (400, '{"code": 21211, "message": "Invalid To", "status": 400}', "rejected"),
-        (429, '{"code": 20429, "message": "Too many", "status": 429}', "failed"),
-        (503, '{"code": 20503, "message": "Down", "status": 503}', "failed"),
-        (502, "<html>Bad gateway</html>", "failed"),
-        (201, "not json", "failed"),
+        (400, None, "rejected"),
+        (401, None, "rejected"),
+        (500, None, "unknown"),
+        (503, None, "unknown"),
+        (502, "<html>Bad gateway</html>", "unknown"),
+        (201, "not json", "unknown"),
+        (None, None, "unknown"),
     ],
 )
-async def test_a_refusal_and_a_fault_are_told_apart_and_nothing_is_sent_twice(
+async def test_what_was_refused_or_may_have_been_sent_is_not_sent_again(
     twilio: Twilio,
-    status: int,
-    answer: str,
+    status: int | None,
+    text: str | None,
     outcome: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    twilio.status, twilio.answer = status, answer
+    twilio.statuses, twilio.text = [status], text
     before = count("twilio", outcome)
-    async with open_sms(settings(twilio_base_url=twilio.url)) as sms:
+    async with open_sms(settings(**twilio.settings)) as provider:
         with pytest.raises(SmsNotSent) as failure:
-            await sms.send(TO, BODY)
+            await provider.send(TO, BODY)
     assert failure.value.outcome == outcome
     assert count("twilio", outcome) == before + 1
     assert len(twilio.received) == 1
@@ -122,30 +91,49 @@ async def test_a_refusal_and_a_fault_are_told_apart_and_nothing_is_sent_twice(
     assert BODY not in printed
 
 
+async def test_what_was_certainly_not_sent_is_sent_again(twilio: Twilio) -> None:
+    twilio.statuses = [429, 429]
+    sent, repeated = count("twilio", "sent"), count("twilio", "repeated")
+    async with open_sms(settings(**twilio.settings)) as provider:
+        await provider.send(TO, BODY)
+    assert len(twilio.received) == 3
+    assert count("twilio", "sent") == sent + 1
+    assert count("twilio", "repeated") == repeated + 2
+
+
+async def test_repeating_ends(twilio: Twilio) -> None:
+    twilio.statuses = [429] * 10
+    async with open_sms(settings(**twilio.settings)) as provider:
+        with pytest.raises(SmsNotSent) as failure:
+            await provider.send(TO, BODY)
+    assert failure.value.may_be_repeated
+    assert len(twilio.received) == 3
+
+
 async def test_a_stalled_provider_is_left_after_our_own_timeout(twilio: Twilio) -> None:
     twilio.answers.clear()
     before = count("twilio", "timeout")
-    async with open_sms(settings(twilio_base_url=twilio.url, sms_timeout_seconds=0.2)) as sms:
+    async with open_sms(settings(**twilio.settings, sms_timeout_seconds=0.2)) as provider:
         async with asyncio.timeout(2):
             with pytest.raises(SmsNotSent) as failure:
-                await sms.send(TO, BODY)
+                await provider.send(TO, BODY)
     assert failure.value.outcome == "timeout"
     assert count("twilio", "timeout") == before + 1
 
 
 async def test_a_provider_that_is_away_fails(free_port: Any) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    async with open_sms(settings(twilio_base_url=away)) as sms:
+    async with open_sms(settings(twilio_base_url=away)) as provider:
         with pytest.raises(SmsNotSent) as failure:
-            await sms.send(TO, BODY)
+            await provider.send(TO, BODY)
     assert failure.value.outcome == "failed"
 
 
 async def test_the_file_gets_a_line_for_each_message(tmp_path: Path) -> None:
     path = tmp_path / "sms.jsonl"
     given = settings(sms_provider="file", sms_outbox_file=path)
-    async with open_sms(given) as sms, open_sms(given) as another:
-        await asyncio.gather(*(who.send(TO, BODY) for who in (sms, another) * 25))
+    async with open_sms(given) as one, open_sms(given) as another:
+        await asyncio.gather(*(who.send(TO, BODY) for who in (one, another) * 25))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == 50
     assert all(set(line) == {"to", "body", "at"} and line["to"] == TO for line in lines)
@@ -154,9 +142,9 @@ async def test_the_file_gets_a_line_for_each_message(tmp_path: Path) -> None:
 
 async def test_a_file_that_cannot_be_written_fails(tmp_path: Path) -> None:
     given = settings(sms_provider="file", sms_outbox_file=tmp_path / "absent" / "sms.jsonl")
-    async with open_sms(given) as sms:
+    async with open_sms(given) as provider:
         with pytest.raises(SmsNotSent):
-            await sms.send(TO, BODY)
+            await provider.send(TO, BODY)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +202,6 @@ async def test_the_parts_of_what_was_sent_are_counted(tmp_path: Path) -> None:
     paid = metrics.SMS_SEGMENTS.labels("file")._value
     before = paid.get()
     file = settings(sms_provider="file", sms_outbox_file=tmp_path / "outbox.jsonl")
-    async with open_sms(file) as sms:
-        await sms.send(TO, "न" * 71)
+    async with open_sms(file) as provider:
+        await provider.send(TO, "न" * 71)
     assert paid.get() - before == 2

@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 
 from auth_service import metrics
-from auth_service.otp.delivery import Delivery
+from auth_service.otp.delivery import CODE_SECONDS, Delivery
 from auth_service.otp.domain import Purpose
 from auth_service.otp.service import LIFETIME_SECONDS, OtpService
 from auth_service.passwords.domain import was_set
@@ -55,7 +55,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
                 )
             )
         metrics.OTP.labels("requested").inc()
-        self._delivery.post(user.phone, body)
+        self._delivery.post(user.phone, body, good_for=CODE_SECONDS)
         return reply
 
     async def SetPassword(self, request: pb.SetPasswordRequest, context: Any) -> Empty:

@@ -2,19 +2,32 @@
 
 import asyncio
 import contextlib
+import math
+import time
+from dataclasses import dataclass
 
 import structlog
 
 from chassis import metrics
 from chassis.sms import SmsNotSent, SmsProvider
 
-# Waiting messages; a provider so far behind delivers nothing in its five minutes anyway.
+# Waiting messages of a provider that is far behind.
 QUEUE_LENGTH = 1_000
 SENDERS = 16
+# A code that comes in the last of its five minutes helps nobody.
+CODE_SECONDS = 240.0
 # For what waits when the process stops.
 LAST_SECONDS = 2.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    to: str
+    body: str
+    # By the monotonic clock.
+    good_until: float
 
 
 class Delivery:
@@ -22,12 +35,13 @@ class Delivery:
 
     def __init__(self, sms: SmsProvider, *, queue_length: int = QUEUE_LENGTH) -> None:
         self._sms = sms
-        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue(queue_length)
+        self._queue: asyncio.Queue[_Message] = asyncio.Queue(queue_length)
 
-    def post(self, to: str, body: str) -> None:
-        """Have `body` sent to `to` soon; never waits and never fails."""
+    def post(self, to: str, body: str, *, good_for: float = math.inf) -> None:
+        """Have `body` sent to `to` soon, or not at all after `good_for` seconds; never waits and never fails."""
+        message = _Message(to, body, time.monotonic() + good_for)
         try:
-            self._queue.put_nowait((to, body))
+            self._queue.put_nowait(message)
         except asyncio.QueueFull:
             metrics.SMS.labels("queue", "dropped").inc()
             log.warning("sms dropped: the queue is full", last_digits=to[-4:])
@@ -49,13 +63,16 @@ class Delivery:
 
     async def _send_forever(self) -> None:
         while True:
-            to, body = await self._queue.get()
+            message = await self._queue.get()
             try:
-                await self._sms.send(to, body)
+                if time.monotonic() < message.good_until:
+                    await self._sms.send(message.to, message.body)
+                else:
+                    metrics.SMS.labels("queue", "expired").inc()
             except SmsNotSent:  # Counted and logged where it happened.
                 pass
             except Exception:
                 # A message that trips the provider's client must not end the sending of others.
-                log.exception("sms failed", last_digits=to[-4:])
+                log.exception("sms failed", last_digits=message.to[-4:])
             finally:
                 self._queue.task_done()

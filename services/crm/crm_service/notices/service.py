@@ -43,8 +43,7 @@ class NoticeService:
             else:
                 log.warning("agent has no phone to be told on", agent_id=str(notice.agent_id))
         except SmsNotSent as error:
-            # Where it may have been sent after all, a second message would be worse than none.
-            return error.outcome != "failed"
+            return not error.may_be_repeated
         except Unavailable:
             return False
         return True

@@ -122,6 +122,13 @@ def sms_file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture
+def sms_settings(sms_file: Path) -> SmsSettings:
+    return SmsSettings.model_construct(
+        sms_provider="file", sms_outbox_file=sms_file, sms_timeout_seconds=5.0
+    )
+
+
 @dataclass(frozen=True)
 class Crm:
     """The service under test and what surrounds it."""
@@ -151,7 +158,9 @@ class Crm:
 
 
 @pytest_asyncio.fixture
-async def crm(run_service: RunService, tokens: Tokens, sms_file: Path) -> AsyncIterator[Crm]:
+async def crm(
+    run_service: RunService, tokens: Tokens, sms_settings: SmsSettings
+) -> AsyncIterator[Crm]:
     peers = Peers(tokens)  # type: ignore[abstract]  # What crm does not call is unimplemented.
     server = grpc.aio.server()
     auth_pb2_grpc.add_AuthServiceServicer_to_server(peers, server)
@@ -159,9 +168,6 @@ async def crm(run_service: RunService, tokens: Tokens, sms_file: Path) -> AsyncI
     agents_pb2_grpc.add_AgentServiceServicer_to_server(peers, server)
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
-    sms_settings = SmsSettings.model_construct(
-        sms_provider="file", sms_outbox_file=sms_file, sms_timeout_seconds=5.0
-    )
     async with (
         open_sms(sms_settings) as sms,
         run_service(

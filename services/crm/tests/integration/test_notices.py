@@ -1,0 +1,63 @@
+"""Agents are told of their leads by Twilio's real client, before a stand-in that takes, refuses or loses messages."""
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from chassis import sms
+from chassis.sms import SmsSettings
+from devstack.testing_sms import Twilio
+from services.crm.tests.integration.test_events import enquire, eventually
+
+
+@pytest.fixture
+def sms_settings(twilio: Twilio, monkeypatch: pytest.MonkeyPatch) -> SmsSettings:
+    monkeypatch.setattr(sms, "PAUSES", (0.0, 0.0))
+    given = {**twilio.settings, "twilio_auth_token": SecretStr("token")}
+    return SmsSettings.model_construct(sms_timeout_seconds=5.0, **given)
+
+
+async def change(crm: Any, statement: str) -> list[Any]:
+    async with crm.running.database.transaction() as tx:
+        return list(await tx.connection.exec_driver_sql(statement))
+
+
+async def ended(crm: Any) -> Any:
+    async def look() -> list[Any]:
+        return await change(crm, "select id from notices where ended_at is not null")
+
+    return await eventually(look)
+
+
+async def test_the_agent_is_told_by_twilio(crm: Any, twilio: Twilio) -> None:
+    asha = crm.peers.add_agent()
+    await enquire(crm, asha)
+    await ended(crm)
+    [received] = twilio.received
+    assert received["form"]["To"] == asha.phone
+    assert "Please answer by" in received["form"]["Body"]
+
+
+@pytest.mark.parametrize("status", [400, 500, None])
+async def test_what_was_refused_or_may_have_been_sent_is_over(
+    crm: Any, twilio: Twilio, status: int | None
+) -> None:
+    twilio.statuses = [status]
+    await enquire(crm, crm.peers.add_agent())
+    await ended(crm)
+    assert len(twilio.received) == 1
+
+
+async def test_what_was_not_sent_is_sent_when_its_claim_is_over(crm: Any, twilio: Twilio) -> None:
+    twilio.statuses = [429] * 3
+    await enquire(crm, crm.peers.add_agent())
+
+    async def refused() -> bool:
+        return len(twilio.received) == 3
+
+    await eventually(refused)
+    assert await change(crm, "select id from notices where ended_at is null")
+    await change(crm, "update notices set claimed_until = now() returning id")
+    await ended(crm)
+    assert len(twilio.received) == 4

@@ -54,7 +54,7 @@ Handler = Callable[[Message, grpc.aio.ServicerContext[Any, Any]], Awaitable[Mess
 class Verifier(Protocol):
     """Turns a bearer token into a principal; `chassis.identity.TokenVerifier` does."""
 
-    def verify(self, token: str) -> Principal: ...
+    async def verify(self, token: str) -> Principal: ...
 
 
 class Contract:
@@ -131,7 +131,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             parent = metadata.get("traceparent", "")
             with continued(contract.name, parent, SpanKind.SERVER) as span:
                 try:
-                    self._admit(contract, call, request, metadata, context)
+                    await self._admit(contract, call, request, metadata, context)
                     return await servicer(request, context)
                 except Replayed as replayed:
                     call.trailers.extend((("idempotency-replayed", "true"), *replayed.trailers))
@@ -173,7 +173,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
-    def _admit(
+    async def _admit(
         self,
         contract: Contract,
         call: Call,
@@ -196,7 +196,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() != "bearer" or not token:
                 raise Unauthenticated("The authorization must be `Bearer <access token>`.")
-            call.principal = self._verifier.verify(token)
+            call.principal = await self._verifier.verify(token)
         if call.principal is None:
             if Caller.CALLER_ANYONE not in contract.callers:
                 raise Unauthenticated("Sign in first.")

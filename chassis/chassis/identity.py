@@ -70,9 +70,16 @@ class Principal:
 
 
 class Keys(Protocol):
-    """Where public keys come from. `get` never waits: an unknown kid is asked for in the background."""
+    """Where public keys come from."""
 
-    def get(self, kid: str) -> EllipticCurvePublicKey | None: ...
+    def get(self, kid: str) -> EllipticCurvePublicKey | None:
+        """The key, if it is at hand and was not withdrawn."""
+
+    async def find(self, kid: str) -> EllipticCurvePublicKey | None:
+        """The key, looked for where keys come from when it is not at hand; that is done seldom, so not for each."""
+
+    def renew(self) -> None:
+        """Look again soon where keys come from: they have changed."""
 
 
 class Revocations:
@@ -111,24 +118,27 @@ class TokenVerifier:
         self._revocations = revocations
         self._issuer = issuer
         self._audience = audience
-        self._remembered: dict[str, Principal] = {}
+        # With the kid of the key that each was verified with.
+        self._remembered: dict[str, tuple[Principal, str]] = {}
 
-    def verify(self, token: str) -> Principal:
+    async def verify(self, token: str) -> Principal:
         """The principal of `token`; raises Unauthenticated."""
-        principal = self._remembered.get(token)
-        if principal is None:
-            principal = self._verified(token)
+        known = self._remembered.get(token)
+        if known is None:
+            principal, kid = await self._verified(token)
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[token] = principal
-        elif principal.expires_at + LEEWAY_SECONDS <= time.time():
-            del self._remembered[token]
-            raise _refused()
+            self._remembered[token] = principal, kid
+        else:
+            principal, kid = known
+            if principal.expires_at + LEEWAY_SECONDS <= time.time() or self._keys.get(kid) is None:
+                self._remembered.pop(token, None)
+                raise _refused()
         if self._revocations.covers(principal):
             raise _refused()
         return principal
 
-    def _verified(self, token: str) -> Principal:
+    async def _verified(self, token: str) -> tuple[Principal, str]:
         if len(token) > LONGEST_TOKEN:
             raise _refused()
         try:
@@ -140,7 +150,8 @@ class TokenVerifier:
                 or header["typ"] != TOKEN_TYPE
             ):
                 raise _refused()
-            key = self._keys.get(str(header["kid"]))
+            kid = str(header["kid"])
+            key = await self._keys.find(kid)
             if key is None:
                 raise _refused()
             claims = jwt.decode(
@@ -152,7 +163,7 @@ class TokenVerifier:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iat", "iss", "aud", "sub", "jti"]},
             )
-            return _principal(token, claims)
+            return _principal(token, claims), kid
         except (jwt.InvalidTokenError, ValueError, TypeError, KeyError) as error:
             raise _refused() from error
 

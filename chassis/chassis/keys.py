@@ -5,7 +5,6 @@ import base64
 import time
 
 import grpc
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePublicKey,
@@ -13,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 
 from chassis import metrics
-from chassis.context import background_call, enter
 from chassis.errors import DomainError, Unavailable
+from chassis.fresh import Fresh
 from chassis.grpc_client import outgoing
-from chassis.identity import Revocations
+from chassis.identity import Keys, Revocations
 from propmubi.auth.v1.auth_pb2 import (
     GetJwksRequest,
     GetJwksResponse,
@@ -24,17 +23,19 @@ from propmubi.auth.v1.auth_pb2 import (
     JsonWebKey,
 )
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub
-from propmubi.auth.v1.events_pb2 import RoleRevoked, SessionRevoked, UserSuspended
+from propmubi.auth.v1.events_pb2 import (
+    RoleRevoked,
+    SessionRevoked,
+    SigningKeysChanged,
+    UserSuspended,
+)
 from propmubi.common.v1.event_pb2 import Event
 
 REFRESH_SECONDS = 300.0
-RETRY_SECONDS = 1.0
 # An unknown kid makes us ask, but never more often than this: anybody can send tokens.
 UNKNOWN_KID_SECONDS = 30.0
 # Renew a service token while it still has this long to live.
 RENEW_SECONDS = 60.0
-
-log = structlog.get_logger()
 
 
 class RemoteKeys:
@@ -43,44 +44,26 @@ class RemoteKeys:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = AuthServiceStub(outgoing(channel))
         self._keys: dict[str, EllipticCurvePublicKey] = {}
-        self._wanted = asyncio.Event()
-        self.loaded = asyncio.Event()
+        self._fresh = Fresh(
+            "jwks", self._fetch, seconds=REFRESH_SECONDS, seldom=UNKNOWN_KID_SECONDS
+        )
+        self.loaded = self._fresh.loaded
+        self.run = self._fresh.run
+        self.renew = self._fresh.renew
 
     def get(self, kid: str) -> EllipticCurvePublicKey | None:
-        key = self._keys.get(kid)
-        if key is None:
-            self._wanted.set()
-        return key
+        return self._keys.get(kid)
 
-    async def run(self) -> None:
-        """Keep the keys fresh until cancelled."""
-        while True:
-            wait = REFRESH_SECONDS
-            try:
-                enter(background_call("jwks", seconds=5.0))
-                found = public_keys(await self._stub.GetJwks(GetJwksRequest()))
-                if found:
-                    self._keys = found
-                    self.loaded.set()
-                else:  # Auth answers already, but makes its first key only now.
-                    wait = RETRY_SECONDS
-            except (DomainError, grpc.aio.AioRpcError, ValueError) as error:
-                log.warning("jwks can't be fetched", error=type(error).__name__)
-                wait = RETRY_SECONDS
-            await self._pause(wait)
+    async def find(self, kid: str) -> EllipticCurvePublicKey | None:
+        if kid not in self._keys:
+            await self._fresh.missed()
+        return self._keys.get(kid)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait `seconds`, or until an unknown kid was met, though never less than UNKNOWN_KID_SECONDS for that."""
-        started = time.monotonic()
-        self._wanted.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wanted.wait()
-        except TimeoutError:
-            return
-        await asyncio.sleep(
-            max(0.0, min(seconds, UNKNOWN_KID_SECONDS) - (time.monotonic() - started))
-        )
+    async def _fetch(self) -> None:
+        found = public_keys(await self._stub.GetJwks(GetJwksRequest()))
+        if not found:
+            raise Unavailable("Auth answers already, but makes its first key only now.")
+        self._keys = found
 
 
 def public_keys(jwks: GetJwksResponse) -> dict[str, EllipticCurvePublicKey]:
@@ -116,8 +99,8 @@ class ServiceToken:
             return self._token
 
 
-def revoke(revocations: Revocations, event: Event) -> None:
-    """Take what `event`, one of auth's, says was revoked into `revocations`."""
+def heed(event: Event, revocations: Revocations, keys: Keys) -> None:
+    """Take what `event`, one of auth's, says into account: what was revoked, or that the keys are others."""
     session = SessionRevoked()
     if event.payload.Unpack(session):
         revocations.revoke_session(session.session_id)
@@ -125,6 +108,8 @@ def revoke(revocations: Revocations, event: Event) -> None:
         user = kind()
         if event.payload.Unpack(user):
             revocations.revoke_user(user.user_id, issued_until=user.tokens_issued_before.seconds)
+    if event.payload.Is(SigningKeysChanged.DESCRIPTOR):
+        keys.renew()
 
 
 def on_gap(behind: bool) -> None:

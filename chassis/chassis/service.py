@@ -20,7 +20,7 @@ from chassis.events import Consumer, Handler, follow
 from chassis.grpc_client import open_channel
 from chassis.grpc_server import Server
 from chassis.identity import LEEWAY_SECONDS, Keys, Revocations, TokenVerifier
-from chassis.keys import RemoteKeys, ServiceToken, on_gap, revoke
+from chassis.keys import RemoteKeys, ServiceToken, heed, on_gap
 from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
 from chassis.redis import AWAY, open_redis
@@ -86,7 +86,7 @@ class Service:
             self.redis,
             "auth",
             REVOCATIONS_BACK_SECONDS,
-            lambda event: revoke(self.revocations, event),
+            lambda event: heed(event, self.revocations, self.keys),
             on_gap,
         )
         async with process.background(*(work() for work in self.works), relay.run(), revoked):

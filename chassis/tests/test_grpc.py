@@ -181,7 +181,7 @@ async def test_identity_deadline_trace_and_correlation_travel_along(
     serving: Serving, tokens: Tokens
 ) -> None:
     verifier = TokenVerifier(tokens, Revocations(), issuer=ISSUER, audience=AUDIENCE)
-    person = verifier.verify(tokens.person())
+    person = await verifier.verify(tokens.person())
     mine = call(seconds=3.0, principal=person, client_address="192.0.2.1", user_agent="test")
     left = mine.remaining()
     await serving.stub.GetAgent(GET)
@@ -222,7 +222,7 @@ async def test_a_read_is_tried_again_where_the_peer_is_not_there_and_a_write_is_
     serving: Serving, tokens: Tokens
 ) -> None:
     verifier = TokenVerifier(tokens, Revocations(), issuer=ISSUER, audience=AUDIENCE)
-    call(principal=verifier.verify(tokens.admin()))
+    call(principal=await verifier.verify(tokens.admin()))
     serving.peer.fails(Unavailable("m"))
     with pytest.raises(Unavailable):
         await serving.stub.GetAgent(GET)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from chassis.errors import PermissionDenied, Unauthenticated
 from chassis.identity import LONGEST_TOKEN, REMEMBERED, Principal, Revocations, TokenVerifier
+from devstack.testing_service import early_in_a_second
 from propmubi.options.v1.options_pb2 import Caller
 
 KEY = generate_private_key(SECP256R1())
@@ -29,13 +30,21 @@ PUBLIC_PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPub
 class OneKey:
     """A key set of one."""
 
+    def __init__(self) -> None:
+        self.withdrawn = False
+
     def get(self, kid: str) -> EllipticCurvePublicKey | None:
-        return KEY.public_key() if kid == "k1" else None
+        return KEY.public_key() if kid == "k1" and not self.withdrawn else None
+
+    async def find(self, kid: str) -> EllipticCurvePublicKey | None:
+        return self.get(kid)
+
+    def renew(self) -> None: ...
 
 
-def verifier(revocations: Revocations | None = None) -> TokenVerifier:
+def verifier(revocations: Revocations | None = None, keys: OneKey | None = None) -> TokenVerifier:
     return TokenVerifier(
-        OneKey(), revocations or Revocations(), issuer="propmubi-auth", audience="propmubi"
+        keys or OneKey(), revocations or Revocations(), issuer="propmubi-auth", audience="propmubi"
     )
 
 
@@ -69,10 +78,10 @@ def hs256_with_the_public_key() -> str:
     return f"{body}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
 
 
-def test_a_good_token_says_who_calls() -> None:
+async def test_a_good_token_says_who_calls() -> None:
     agent_id = uuid.uuid4()
     said = claims(roles=["buyer", "agent"], agent_id=str(agent_id))
-    principal = verifier().verify(signed(said))
+    principal = await verifier().verify(signed(said))
     assert str(principal.user_id) == said["sub"]
     assert principal.session_id == said["sid"]
     assert principal.agent_id == agent_id
@@ -80,8 +89,10 @@ def test_a_good_token_says_who_calls() -> None:
     assert principal.callers == {Caller.CALLER_ANYONE, Caller.CALLER_PERSON, Caller.CALLER_AGENT}
 
 
-def test_a_service_is_no_person() -> None:
-    principal = verifier().verify(signed(claims(sub="service:crm", roles=["service"], sid=...)))
+async def test_a_service_is_no_person() -> None:
+    principal = await verifier().verify(
+        signed(claims(sub="service:crm", roles=["service"], sid=...))
+    )
     assert principal.callers == {Caller.CALLER_ANYONE, Caller.CALLER_SERVICE}
     with pytest.raises(PermissionDenied):
         _ = principal.user_id
@@ -127,63 +138,72 @@ def test_a_service_is_no_person() -> None:
         pytest.param(signed(claims(iat=int(time.time()) + 600)), id="from the future"),
     ],
 )
-def test_every_other_token_is_refused_alike(token: str) -> None:
+async def test_every_other_token_is_refused_alike(token: str) -> None:
     with pytest.raises(Unauthenticated) as refused:
-        verifier().verify(token)
+        await verifier().verify(token)
     assert refused.value.reason == "UNAUTHORIZED"
 
 
-def test_a_signature_over_other_claims_is_refused() -> None:
+async def test_a_signature_over_other_claims_is_refused() -> None:
     head, body, signature = signed().split(".")
     said = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     with pytest.raises(Unauthenticated):
-        verifier().verify(f"{head}.{part({**said, 'roles': ['admin']})}.{signature}")
+        await verifier().verify(f"{head}.{part({**said, 'roles': ['admin']})}.{signature}")
 
 
-def test_leeway_is_thirty_seconds() -> None:
-    now = int(time.time())
-    verifier().verify(signed(claims(iat=now - 600, exp=now - 28)))
+async def test_leeway_is_thirty_seconds() -> None:
+    now = await early_in_a_second()
+    await verifier().verify(signed(claims(iat=now - 600, exp=now - 29)))
     with pytest.raises(Unauthenticated):
-        verifier().verify(signed(claims(iat=now - 600, exp=now - 31)))
+        await verifier().verify(signed(claims(iat=now - 600, exp=now - 31)))
 
 
-def test_a_remembered_token_still_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_withdrawn_key_signed_is_refused_although_it_is_remembered() -> None:
+    keys = OneKey()
+    known, token = verifier(keys=keys), signed()
+    await known.verify(token)
+    keys.withdrawn = True
+    with pytest.raises(Unauthenticated):
+        await known.verify(token)
+
+
+async def test_a_remembered_token_still_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     known, token = verifier(), signed()
-    known.verify(token)
+    await known.verify(token)
     later = time.time() + 631
     monkeypatch.setattr("chassis.identity.time.time", lambda: later)
     with pytest.raises(Unauthenticated):
-        known.verify(token)
+        await known.verify(token)
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert REMEMBERED <= 100_000
     monkeypatch.setattr("chassis.identity.REMEMBERED", 3)
     known = verifier()
     for _ in range(10):
-        known.verify(signed())
+        await known.verify(signed())
     assert len(known._remembered) == 3
 
 
-def test_a_revoked_session_is_refused_and_another_is_not() -> None:
+async def test_a_revoked_session_is_refused_and_another_is_not() -> None:
     revocations = Revocations()
     known = verifier(revocations)
     token, other = signed(), signed()
-    revoked: Principal = known.verify(token)
+    revoked: Principal = await known.verify(token)
     revocations.revoke_session(revoked.session_id)
     with pytest.raises(Unauthenticated):
-        known.verify(token)
-    known.verify(other)
+        await known.verify(token)
+    await known.verify(other)
 
 
-def test_a_lost_role_refuses_tokens_from_before() -> None:
+async def test_a_lost_role_refuses_tokens_from_before() -> None:
     revocations, user, now = Revocations(), str(uuid.uuid4()), int(time.time())
     known = verifier(revocations)
     before, after = signed(claims(sub=user, iat=now)), signed(claims(sub=user, iat=now + 1))
     revocations.revoke_user(user, issued_until=now)
     with pytest.raises(Unauthenticated):
-        known.verify(before)
-    known.verify(after)
+        await known.verify(before)
+    await known.verify(after)
 
 
 def test_revocations_are_forgotten_when_their_tokens_are_dead(

@@ -6,6 +6,7 @@ run_service(name, wire, settings_class, **settings)
                               a `Running`, whose `caller(token)` is handed to a generated stub in place of a channel
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -49,6 +50,12 @@ class Tokens:
     def get(self, kid: str) -> EllipticCurvePublicKey | None:
         return self.key.public_key() if kid == KID else None
 
+    async def find(self, kid: str) -> EllipticCurvePublicKey | None:
+        return self.get(kid)
+
+    def renew(self) -> None:
+        """Its key is always the same."""
+
     def person(self, *roles: str, user_id: uuid.UUID | None = None, **claims: Any) -> str:
         """The token of a person with `roles`, and what else the token says (agent_id, office_id, builder_id)."""
         return self.sign({"sub": str(user_id or new_id()), "roles": ["buyer", *roles], **claims})
@@ -81,6 +88,14 @@ class Tokens:
         }
         head = {"typ": TOKEN_TYPE, "kid": KID, **(headers or {})}
         return jwt.encode({**standard, **payload}, self.key, algorithm=ALGORITHM, headers=head)
+
+
+async def early_in_a_second() -> int:
+    """The time in whole seconds, most of the last one still to come: what is done now is done within it."""
+    gone = time.time() % 1
+    if gone > 0.5:
+        await asyncio.sleep(1 - gone)
+    return int(time.time())
 
 
 class Caller:

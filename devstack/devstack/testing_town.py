@@ -62,10 +62,15 @@ class Town(Journey):
         assert len(taken) == count, "the journey's builder has no more units"
         return taken
 
+    def new_person(self, phone: str | None = None) -> Person:
+        """Somebody new, or whoever has `phone` on one more device, who signs in."""
+        person = Person("Nisha, somebody new", phone or new_phone())
+        self._sign_in(person)
+        return person
+
     def new_agent(self) -> Person:
         """One more verified agent."""
-        agent = Person("Kavita, one more agent", new_phone())
-        self._sign_in(agent)
+        agent = self.new_person()
         self._become_agent(agent)
         return agent
 

@@ -10,7 +10,7 @@ from chassis import process
 from chassis.events import follow
 from chassis.grpc_client import open_channel
 from chassis.identity import Revocations, TokenVerifier
-from chassis.keys import RemoteKeys, on_gap, revoke
+from chassis.keys import RemoteKeys, heed, on_gap
 from chassis.redis import open_redis
 from chassis.service import REVOCATIONS_BACK_SECONDS
 from chassis.settings import load
@@ -57,7 +57,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
             redis,
             "auth",
             REVOCATIONS_BACK_SECONDS,
-            lambda event: revoke(revocations, event),
+            lambda event: heed(event, revocations, keys),
             on_gap,
         )
         await stack.enter_async_context(process.background(keys.run(), revoked))

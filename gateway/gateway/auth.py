@@ -13,10 +13,10 @@ INVALID = CHALLENGE + b', error="invalid_token"'
 class Verifier(Protocol):
     """Turns a bearer token into a principal; `chassis.identity.TokenVerifier` does."""
 
-    def verify(self, token: str) -> Principal: ...
+    async def verify(self, token: str) -> Principal: ...
 
 
-def authenticate(authorization: str | None, verifier: Verifier) -> Principal | None:
+async def authenticate(authorization: str | None, verifier: Verifier) -> Principal | None:
     """Who presents this Authorization header; nobody without one. Raises EdgeError 401 for one that is not valid."""
     if authorization is None:
         return None
@@ -25,7 +25,7 @@ def authenticate(authorization: str | None, verifier: Verifier) -> Principal | N
     if scheme.lower() != "bearer" or not token:
         raise _refused("The Authorization header must be `Bearer <access token>`.")
     try:
-        return verifier.verify(token)
+        return await verifier.verify(token)
     except Unauthenticated as error:
         raise _refused(error.message) from error
 

@@ -99,7 +99,7 @@ class Handler:
         if self._allowance.guarded:
             person = await self._edges.devices.person_of(exchange.header(devices.HEADER))
             await self._limit(exchange, person or call.client_address)
-        call.principal = authenticate(exchange.header(b"authorization"), self._edges.verifier)
+        call.principal = await authenticate(exchange.header(b"authorization"), self._edges.verifier)
         authorize(call.principal, operation.callers)
         if not self._allowance.guarded:
             await self._limit(

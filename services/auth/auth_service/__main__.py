@@ -25,6 +25,7 @@ from auth_service.sessions.servicer import SessionServicer
 from auth_service.settings import AuthSettings
 from auth_service.signing_keys.domain import Cipher
 from auth_service.signing_keys.service import SigningKeys
+from auth_service.signing_keys.servicer import SigningKeyServicer
 from auth_service.users.consumers import UserConsumers
 from auth_service.users.repository import UserRepository
 from auth_service.users.service import UserService
@@ -44,6 +45,7 @@ from propmubi.auth.v1.auth_pb2_grpc import (
     add_UserServiceServicer_to_server,
 )
 from propmubi.auth.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
+from propmubi.auth.v1.signing_keys_pb2_grpc import add_SigningKeyServiceServicer_to_server
 
 
 def own_keys(settings: AuthSettings) -> Callable[[Database], SigningKeys]:
@@ -118,6 +120,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     add_AdministrationServiceServicer_to_server(
         AdministrationServicer(database, administration, page_tokens), server
     )
+    add_SigningKeyServiceServicer_to_server(SigningKeyServicer(database, keys), server)
     service.keys_loaded = keys.loaded
     service.works += [keys.run, delivery.run]
     consumers = UserConsumers(users)
@@ -129,6 +132,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     return [
         "propmubi.auth.v1.AuthService",
         "propmubi.auth.v1.SessionService",
+        "propmubi.auth.v1.SigningKeyService",
         "propmubi.auth.v1.UserService",
         "propmubi.auth.v1.AccountService",
         "propmubi.auth.v1.AdministrationService",

@@ -29,6 +29,7 @@ from propmubi.auth.v1.accounts_pb2_grpc import AccountServiceStub
 from propmubi.auth.v1.administration_pb2_grpc import AdministrationServiceStub
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub, UserServiceStub
 from propmubi.auth.v1.sessions_pb2_grpc import SessionServiceStub
+from propmubi.auth.v1.signing_keys_pb2_grpc import SigningKeyServiceStub
 
 PHONE = "+919876543210"
 AGENT = "test-browser/1.0"
@@ -60,6 +61,9 @@ class Auth:
 
     def sessions(self, token: str | None, **metadata: str) -> Any:
         return SessionServiceStub(self.running.caller(token, **metadata))
+
+    def signing_keys(self, token: str | None, **metadata: str) -> Any:
+        return SigningKeyServiceStub(self.running.caller(token, **metadata))
 
     async def request_otp(self, phone: str = PHONE) -> tuple[str, str]:
         """A challenge and the code that was sent for it."""
@@ -132,7 +136,9 @@ class Auth:
             pooled.close()
 
     async def events(self) -> list[str]:
-        return [row["name"] for row in await self.rows("select name from outbox order by position")]
+        """What was told of people, in order."""
+        told = [row["name"] for row in await self.rows("select name from outbox order by position")]
+        return [name for name in told if name != "signing_keys.changed"]
 
     def _seen(self, answer: pb.TokenResponse) -> pb.TokenResponse:
         self._secrets.update((answer.access_token, answer.refresh_token))

@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
 ALGORITHM = "ES256"
 PUBLISHED_AHEAD = timedelta(hours=24)
 SIGNS_FOR = timedelta(days=30)
+# The same when somebody rotates them: verifiers ask every five minutes, replicas of auth every minute.
+ROTATED_AHEAD = timedelta(minutes=10)
 # An access token's ten minutes and the verifiers' leeway, twice over.
 KEPT_AFTER = timedelta(minutes=30)
 
@@ -97,9 +99,11 @@ def due(keys: Sequence[SigningKey], now: datetime) -> datetime | None:
 
 
 def signing(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
-    """The key to sign with: the newest that has begun."""
-    begun = [key for key in keys if key.signs_at(now)]
-    return max(begun, key=lambda key: key.not_before, default=None)
+    """The key to sign with: the newest that has begun; where none has, by a clock that is behind, the first to."""
+    begun = [key for key in keys if key.not_before <= now]
+    if begun:
+        return max(begun, key=lambda key: key.not_before)
+    return min(keys, key=lambda key: key.not_before, default=None)
 
 
 def to_der(key: EllipticCurvePublicKey) -> bytes:

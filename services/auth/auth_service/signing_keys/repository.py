@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 
 from auth_service.signing_keys.domain import (
     ALGORITHM,
@@ -50,6 +50,17 @@ class SigningKeyRepository:
                 retires_at=key.retires_at,
             )
         )
+
+    async def retire(self, tx: Transaction, at: datetime) -> None:
+        """Have the keys that sign before `at` not sign after it."""
+        await tx.execute(
+            update(signing_keys)
+            .where(signing_keys.c.not_before < at, signing_keys.c.retires_at > at)
+            .values(retires_at=at)
+        )
+
+    async def remove_all(self, tx: Transaction) -> None:
+        await tx.execute(delete(signing_keys))
 
     async def remove_dead(self, tx: Transaction, now: datetime) -> None:
         """Remove the keys whose last token is dead."""

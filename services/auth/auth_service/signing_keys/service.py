@@ -1,7 +1,6 @@
 """The signing keys as this process has them: kept fresh from the database, made and rotated when due."""
 
-import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -9,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePublicKey,
 )
 
+from auth_service import audit
 from auth_service.signing_keys.domain import (
     ALGORITHM,
     Cipher,
@@ -19,16 +19,18 @@ from auth_service.signing_keys.domain import (
     signing,
 )
 from auth_service.signing_keys.repository import SigningKeyRepository
-from chassis.context import background_call, enter
-from chassis.database import Database
-from chassis.errors import DomainError, Unavailable
+from chassis.database import Database, Transaction
+from chassis.errors import Unavailable
+from chassis.fresh import Fresh
+from chassis.identity import Principal
+from chassis.ids import new_id
 from propmubi.auth.v1.auth_pb2 import GetJwksResponse, JsonWebKey
+from propmubi.auth.v1.events_pb2 import SigningKeysChanged
 
 # Keys are published a day ahead, so a minute is soon enough …
 REFRESH_SECONDS = 60.0
 # … except for a kid that another replica had to make at once. Anybody can send one, so not for each.
 UNKNOWN_KID_SECONDS = 1.0
-RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -42,16 +44,22 @@ class SigningKeys:
         self._cipher = cipher
         self._keys: dict[str, SigningKey] = {}
         self._opened: dict[str, EllipticCurvePrivateKey] = {}
-        self._wanted = asyncio.Event()
-        self.loaded = asyncio.Event()
+        self._fresh = Fresh(
+            "signing keys", self._keep, seconds=REFRESH_SECONDS, seldom=UNKNOWN_KID_SECONDS
+        )
+        self.loaded = self._fresh.loaded
+        self.run = self._fresh.run
+        self.renew = self._fresh.renew
         self.jwks = GetJwksResponse()
 
     def get(self, kid: str) -> EllipticCurvePublicKey | None:
         key = self._keys.get(kid)
-        if key is None:
-            self._wanted.set()
-            return None
-        return key.public_key
+        return None if key is None else key.public_key
+
+    async def find(self, kid: str) -> EllipticCurvePublicKey | None:
+        if kid not in self._keys:
+            await self._fresh.missed()
+        return self.get(kid)
 
     def signer(self) -> tuple[str, EllipticCurvePrivateKey]:
         """The kid and the key to sign with now."""
@@ -60,21 +68,7 @@ class SigningKeys:
             raise Unavailable("Signing in is not possible just now: try again.")
         return key.kid, self._opened[key.kid]
 
-    async def run(self) -> None:
-        """Keep the keys fresh, and make those that are due, until cancelled."""
-        while True:
-            enter(background_call("signing keys"))
-            wait = REFRESH_SECONDS
-            try:
-                await self.rotate()
-                await self.load()
-                self.loaded.set()
-            except (DomainError, OSError, TimeoutError) as error:
-                log.warning("signing keys can't be read", error=type(error).__name__)
-                wait = RETRY_SECONDS
-            await self._pause(wait)
-
-    async def rotate(self) -> None:
+    async def make_due(self) -> None:
         """Make the key that is due, if one is, and remove what is dead. However many replicas do so at once, one key
         is made.
         """
@@ -82,10 +76,31 @@ class SigningKeys:
             now = await self._repository.lock(tx)
             not_before = due(await self._repository.current(tx), now)
             if not_before is not None:
-                key = new_key(self._cipher, not_before)
-                await self._repository.add(tx, key)
-                log.info("signing key made", kid=key.kid, not_before=not_before.isoformat())
+                await self._add(tx, not_before)
             await self._repository.remove_dead(tx, now)
+
+    async def rotate(
+        self, tx: Transaction, caller: Principal, ahead: timedelta, *, leaked: bool
+    ) -> list[SigningKey]:
+        """Make a key that signs in place of the others in so much time, or at once in place of ones that leaked; all
+        that are published then.
+        """
+        not_before = await self._repository.lock(tx)
+        if leaked:
+            await self._repository.remove_all(tx)
+        else:
+            not_before += ahead
+            await self._repository.retire(tx, not_before)
+        key = await self._add(tx, not_before)
+        await audit.record(
+            tx,
+            "signing_keys.rotated",
+            actor=caller.subject,
+            user_id=None,
+            kid=key.kid,
+            leaked=leaked,
+        )
+        return await self._repository.current(tx)
 
     async def load(self) -> None:
         """Take what the database has; raises WrongSecret when it can't be opened."""
@@ -97,13 +112,16 @@ class SigningKeys:
         self._keys = keys
         self.jwks = GetJwksResponse(keys=[_published(key) for key in keys.values()])
 
-    async def _pause(self, seconds: float) -> None:
-        self._wanted.clear()
-        await asyncio.sleep(min(seconds, UNKNOWN_KID_SECONDS))
-        try:
-            await asyncio.wait_for(self._wanted.wait(), seconds - UNKNOWN_KID_SECONDS)
-        except TimeoutError:
-            return
+    async def _keep(self) -> None:
+        await self.make_due()
+        await self.load()
+
+    async def _add(self, tx: Transaction, not_before: datetime) -> SigningKey:
+        key = new_key(self._cipher, not_before)
+        await self._repository.add(tx, key)
+        tx.publish(SigningKeysChanged(kid=key.kid), new_id())
+        log.info("signing key made", kid=key.kid, not_before=not_before.isoformat())
+        return key
 
 
 def _published(key: SigningKey) -> JsonWebKey:

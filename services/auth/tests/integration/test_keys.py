@@ -67,7 +67,7 @@ async def test_replicas_that_start_at_once_make_one_key(run_auth: RunAuth) -> No
     async with run_auth() as first:
         await first.rows("delete from signing_keys")
         replicas = [SigningKeys(first.database, Cipher("keys-" + SECRET)) for _ in range(8)]
-        await asyncio.gather(*(replica.rotate() for replica in replicas))
+        await asyncio.gather(*(replica.make_due() for replica in replicas))
         assert len(await first.rows("select from signing_keys")) == 1
 
 
@@ -87,24 +87,24 @@ async def test_rotation_publishes_ahead_and_keeps_the_old_until_its_tokens_are_d
     [first] = [key.kid for key in (await published(auth)).keys]
 
     await age(auth, timedelta(days=28))
-    await keys.rotate()
+    await keys.make_due()
     assert len(await auth.rows("select from signing_keys")) == 1
 
     await age(auth, timedelta(days=1, minutes=1))
-    await asyncio.gather(*(keys.rotate() for _ in range(5)))
+    await asyncio.gather(*(keys.make_due() for _ in range(5)))
     await keys.load()
     assert len((await published(auth)).keys) == 2
     assert keys.signer()[0] == first
 
     await age(auth, timedelta(days=1))
-    await keys.rotate()
+    await keys.make_due()
     await keys.load()
     assert keys.signer()[0] != first
     assert (await auth.me(old)).id
     assert (await auth.me((await auth.sign_in()).access_token)).id
 
     await age(auth, timedelta(minutes=31))
-    await keys.rotate()
+    await keys.make_due()
     await keys.load()
     assert first not in [key.kid for key in (await published(auth)).keys]
     assert keys.get(first) is None

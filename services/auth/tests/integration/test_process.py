@@ -1,6 +1,7 @@
 """The process itself: `python -m auth_service`, started, killed, cut off from its database, and stopped."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -9,12 +10,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from auth_service.sessions.domain import hashed
 from chassis.errors import Unavailable
 from devstack.postgres import Postgres
 from devstack.testing import ServiceDatabase
@@ -135,6 +138,82 @@ async def test_sessions_and_keys_outlive_a_killed_process(environment: Environme
         process.terminate()
         async with asyncio.timeout(10):
             assert await process.wait() == 0
+
+
+class Proxy:
+    """Stands before Postgres. Once armed, it keeps to itself that a commit took place."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._where = host, port
+        self.armed = False
+        self.committed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_postgres, to_postgres = await asyncio.open_connection(*self._where)
+        await asyncio.gather(
+            self._pass(reader, to_postgres, holds=False),
+            self._pass(from_postgres, writer, holds=True),
+        )
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, holds: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                if holds and self.armed and b"COMMIT\0" in data:
+                    self.committed.set()
+                    continue
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+async def test_a_refresh_whose_process_is_killed_before_it_answers_has_the_same_successor(
+    environment: Environment,
+) -> None:
+    url = urlsplit(environment["DATABASE_URL"])
+    assert url.hostname is not None
+    assert url.port is not None
+    proxy = Proxy(url.hostname, url.port)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    by_proxy = url.netloc.replace(f":{url.port}", f":{server.sockets[0].getsockname()[1]}")
+    proxied = {**environment, "DATABASE_URL": url._replace(netloc=by_proxy).geturl()}
+    async with serving(proxied) as (process, channel):
+        token = (await sign_in(channel, environment)).refresh_token
+        proxy.armed = True
+        refreshing = asyncio.ensure_future(refresh(channel, token))
+        async with asyncio.timeout(10):
+            while not await rotated(environment):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await proxy.committed.wait()
+        assert not refreshing.done()
+        process.kill()
+        with pytest.raises(Unavailable):
+            await refreshing
+    server.close()
+    async with serving(environment) as (_, channel):
+        # However long the start took.
+        await ask(
+            environment, "update refresh_tokens set used_at = now() where used_at is not null"
+        )
+        again = await asyncio.gather(*(refresh(channel, token) for _ in range(5)))
+        [[kept]] = await rotated(environment)
+        assert {hashed(answer.refresh_token) for answer in again} == {kept}
+        assert (await refresh(channel, again[0].refresh_token)).access_token
+
+
+async def ask(environment: Environment, statement: str) -> list[Any]:
+    """What Postgres says, asked by the test itself."""
+    connection = await asyncpg.connect(environment["DATABASE_URL"])
+    try:
+        return list(await connection.fetch(statement))
+    finally:
+        await connection.close()
+
+
+async def rotated(environment: Environment) -> list[Any]:
+    """What refresh tokens were exchanged for, as Postgres has committed it."""
+    return await ask(environment, "select rotated_to from refresh_tokens where used_at is not null")
 
 
 async def test_a_database_that_ends_its_connections_is_found_again(

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from propmubi.options.v1 import options_pb2 as propmubi_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpropmubi/auth/v1/events.proto\x12\x10propmubi.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"6\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.registered\"Z\n\x0eSessionRevoked\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t:\x13\x8a\xb5\x18\x0fsession.revoked\">\n\x0bRoleGranted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t:\x10\x8a\xb5\x18\x0crole.granted\"x\n\x0bRoleRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x10\x8a\xb5\x18\x0crole.revoked\"n\n\rUserSuspended\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x12\x8a\xb5\x18\x0euser.suspended\"6\n\x0eUserReinstated\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.reinstatedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpropmubi/auth/v1/events.proto\x12\x10propmubi.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"6\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.registered\"Z\n\x0eSessionRevoked\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t:\x13\x8a\xb5\x18\x0fsession.revoked\";\n\x12SigningKeysChanged\x12\x0b\n\x03kid\x18\x01 \x01(\t:\x18\x8a\xb5\x18\x14signing_keys.changed\">\n\x0bRoleGranted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t:\x10\x8a\xb5\x18\x0crole.granted\"x\n\x0bRoleRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x10\x8a\xb5\x18\x0crole.revoked\"n\n\rUserSuspended\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x12\x8a\xb5\x18\x0euser.suspended\"6\n\x0eUserReinstated\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.reinstatedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERREGISTERED']._serialized_options = b'\212\265\030\017user.registered'
   _globals['_SESSIONREVOKED']._loaded_options = None
   _globals['_SESSIONREVOKED']._serialized_options = b'\212\265\030\017session.revoked'
+  _globals['_SIGNINGKEYSCHANGED']._loaded_options = None
+  _globals['_SIGNINGKEYSCHANGED']._serialized_options = b'\212\265\030\024signing_keys.changed'
   _globals['_ROLEGRANTED']._loaded_options = None
   _globals['_ROLEGRANTED']._serialized_options = b'\212\265\030\014role.granted'
   _globals['_ROLEREVOKED']._loaded_options = None
@@ -49,12 +51,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERREGISTERED']._serialized_end=173
   _globals['_SESSIONREVOKED']._serialized_start=175
   _globals['_SESSIONREVOKED']._serialized_end=265
-  _globals['_ROLEGRANTED']._serialized_start=267
-  _globals['_ROLEGRANTED']._serialized_end=329
-  _globals['_ROLEREVOKED']._serialized_start=331
-  _globals['_ROLEREVOKED']._serialized_end=451
-  _globals['_USERSUSPENDED']._serialized_start=453
-  _globals['_USERSUSPENDED']._serialized_end=563
-  _globals['_USERREINSTATED']._serialized_start=565
-  _globals['_USERREINSTATED']._serialized_end=619
+  _globals['_SIGNINGKEYSCHANGED']._serialized_start=267
+  _globals['_SIGNINGKEYSCHANGED']._serialized_end=326
+  _globals['_ROLEGRANTED']._serialized_start=328
+  _globals['_ROLEGRANTED']._serialized_end=390
+  _globals['_ROLEREVOKED']._serialized_start=392
+  _globals['_ROLEREVOKED']._serialized_end=512
+  _globals['_USERSUSPENDED']._serialized_start=514
+  _globals['_USERSUSPENDED']._serialized_end=624
+  _globals['_USERREINSTATED']._serialized_start=626
+  _globals['_USERREINSTATED']._serialized_end=680
 # @@protoc_insertion_point(module_scope)

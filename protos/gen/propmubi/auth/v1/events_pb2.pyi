@@ -72,6 +72,28 @@ class SessionRevoked(_message.Message):
 Global___SessionRevoked: _TypeAlias = SessionRevoked  # noqa: Y015
 
 @_typing.final
+class SigningKeysChanged(_message.Message):
+    """The keys that access tokens are verified with are others now: ask for them again. Aggregate: the event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KID_FIELD_NUMBER: _builtins.int
+    kid: _builtins.str
+    """The `kid` of the key that was made."""
+    def __init__(
+        self,
+        *,
+        kid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kid", b"kid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SigningKeysChanged: _TypeAlias = SigningKeysChanged  # noqa: Y015
+
+@_typing.final
 class RoleGranted(_message.Message):
     """A person gained a role. Aggregate: the user."""
 

@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-typescript fmt protos manifests migrate bench lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-typescript fmt protos manifests migrate bench compose-env compose-smoke lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -28,9 +28,15 @@ bench: setup ## Measure the platform against the monolith it replaces, side by s
 deploy: ## Migrate and roll out in the cluster that kubectl reaches [overlay=staging|production]
 	@exec deploy/k8s/deploy $(overlay)
 
+compose-env: setup ## Make the secrets of deploy/compose, once
+	@exec $(BIN)/python -m devstack compose-env
+
 ##@ Prove
 test: setup ## Every test, or those of one member [svc=auth|agents|crm|projects|gateway|chassis|devstack|tests] [args="-k lead"]
 	@exec $(BIN)/pytest -n 2 $(TESTS) $(args)
+
+compose-smoke: setup ## Build the images, run deploy/compose, break it and see that nothing is lost (needs Docker)
+	@exec $(BIN)/python -m deploy.compose.smoke
 
 check: check-python check-protos check-contract check-typescript ## Everything CI checks besides the tests
 	@echo "All checks passed."

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from devstack import secretfile
+from devstack import compose_env, secretfile
 from devstack.platform import SERVICES, Platform
 from devstack.process import Problem
 from devstack.supervisor import ROOT, AlreadyRuns, Supervisor, only_one
@@ -79,6 +79,7 @@ def main() -> None:
         "--down", metavar="REVISION", help="back to this one, such as -1 or base"
     )
     commands.add_parser("clean", help="remove all local data")
+    commands.add_parser("compose-env", help="make the secrets of deploy/compose")
     wanted = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
@@ -95,6 +96,8 @@ def main() -> None:
                 migrate(var, platform, wanted.service or list(SERVICES), wanted.down)
             case "clean":
                 clean(var)
+            case "compose-env":
+                compose_env.write(ROOT / "deploy" / "compose" / ".env")
     except Problem as problem:
         sys.exit(f"✗ {problem}")
     except PermissionError as error:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from devstack.platform import PROCESSES, SERVICES
@@ -17,10 +18,10 @@ NAMES = (
 )
 
 
-def ensure(path: Path) -> dict[str, str]:
-    """The secrets, with those made now that the file does not have yet. The caller holds the checkout's lock."""
+def ensure(path: Path, names: Sequence[str] = NAMES) -> dict[str, str]:
+    """The secrets, with those of `names` made now that the file does not have yet. One caller at a time."""
     known = read(path)
-    missing = [name for name in NAMES if name not in known]
+    missing = [name for name in names if name not in known]
     if missing:
         known |= {name: secrets.token_hex(32) for name in missing}
         fresh = path.with_suffix(".new")

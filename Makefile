@@ -60,7 +60,7 @@ check-contract: setup ## The committed OpenAPI is what the protos say, and is va
 check-deploy: setup ## The Kubernetes manifests, rendered and checked against the code (needs kubectl 1.21 or newer)
 	@exec $(BIN)/pytest deploy/k8s $(args)
 
-check-typescript: ## The committed OpenAPI gives types that `tsc --strict` accepts (needs Node)
+check-typescript: ## `tsc --strict` accepts OpenAPI's types, and the page in docs/signing-in.md that uses them (needs Node)
 	@command -v npm >/dev/null || { echo "make check needs Node 20 or newer with npm, to compile the types a frontend would use."; exit 1; }
 	cd tests/contract/typescript && npm ci --silent --no-audit --no-fund && npm run --silent check
 

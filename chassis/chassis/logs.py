@@ -25,7 +25,7 @@ from chassis.context import current_call_or_none
 from chassis.settings import Settings
 
 FLUSH_SECONDS = 0.2
-# Keys whose values are never written, whatever they hold.
+# Keys whose values are never written, whatever they hold: the names of all sensitive fields, and some more.
 SENSITIVE = frozenset(
     [
         "authorization",
@@ -33,6 +33,7 @@ SENSITIVE = frozenset(
         "refresh_token",
         "service_secret",
         "password",
+        "current_password",
         "code",
         "otp",
         "token",
@@ -40,17 +41,27 @@ SENSITIVE = frozenset(
         "secret",
         "member_mobile_phone",
         "email",
+        "full_name",
+        "client_address",
+        "ip",
         "database_url",
         "redis_url",
     ]
 )
-# Phones anywhere in a text: +919876543210 or 9876543210 → +91******3210.
-_PHONE = re.compile(r"(?<![\w.-])(\+?\d{1,3})?\d{6}(\d{4})(?![\w-]|\.\d)")
+# Phones anywhere in a text, as people and addresses write them: what follows a plus, ten digits and more in one, and
+# Indian mobile numbers with blanks or dashes between the digits. Of ids, times and decimals none is like that.
+_GAP = r"(?:[ \xa0-]|%20)?"
+_PHONE = re.compile(
+    r"(?:\+|%2B)\d(?:(?:[ \xa0().-]|%20){0,3}\d){7,14}(?!\d)"
+    r"|(?:(?<![\w.-])|(?<=\\[nrt]))"
+    rf"(?:\d{{10,13}}|(?:(?:00|0)?91{_GAP}|0{_GAP})?[6-9]\d(?:{_GAP}\d){{8}})(?![\w-]|\.\d)"
+)
+_NOT_DIGITS = re.compile(r"%20|\D")
 # Tokens, and the password in an address of a server.
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=://)[^\s:/@]*:[^\s/@]+(?=@)")
 
 # Nearly no text holds one, and this look costs a third of the other.
-_may_be_phone = re.compile(r"\d{10}").search
+_may_be_phone = re.compile(r"\d(?:[ \xa0().%-]{0,2}\d){7}").search
 
 Line = MutableMapping[str, Any]
 # Values that hold no text. A tuple made once: a union would be made anew for each value.
@@ -60,10 +71,17 @@ _PLAIN = (int, float, bool, type(None))
 def mask(text: str) -> str:
     """`text` with every phone number cut down to its last four digits, and without tokens and passwords."""
     if _may_be_phone(text):
-        text = _PHONE.sub(r"\1******\2", text)
+        text = _PHONE.sub(_cut_down, text)
     if "eyJ" in text or "://" in text:
         text = _SECRET.sub("***", text)
     return text
+
+
+def _cut_down(phone: re.Match[str]) -> str:
+    """+91 98765 43210 → +91******3210."""
+    written = phone[0].replace("%2B", "+")
+    digits = _NOT_DIGITS.sub("", written)
+    return f"{'+' if written[0] == '+' else ''}{digits[:-10]}******{digits[-4:]}"
 
 
 def _masked(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Log lines: always JSON, never a phone number or a secret, always saying for which request."""
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -87,6 +88,59 @@ def test_a_phone_in_a_traceback_is_masked(lines: Lines) -> None:
         log.exception("failed")
     assert b"987654" not in lines.raw()
     assert "******3210 is taken" in str(lines.last()["exception"])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "+91 98765 43210",
+        "+91-98765-43210",
+        "+91 (98765) 43210",
+        "+91.98765.43210",
+        "91 98765 43210",
+        "0091 98765 43210",
+        "00919876543210",
+        "098765 43210",
+        "98765 43210",
+        "98765-43210",
+        "9876 543 210",
+        "98 76 54 32 10",
+        "98765\xa043210",
+        "phone=%2B919876543210",
+        "phone=%2B91%2098765%2043210",
+        "at 10 98765 43210, or later",
+        "on 2026-11-26 98765 43210",
+        repr("\n9876543210"),
+    ],
+)
+def test_a_phone_is_masked_however_it_is_written(lines: Lines, written: str) -> None:
+    log.info("met", value=written, deep=[f"she said {written}."])
+    assert "******3210" in str(lines.last()["value"])
+    assert not re.search(r"9\D*8\D*7\D*6\D*5\D*4", str(lines.last()))
+
+
+@pytest.mark.parametrize("written", ["+971 50 123 4567", "+1 (500) 555-4567", "+6581234567"])
+def test_a_foreign_phone_is_masked(lines: Lines, written: str) -> None:
+    log.info("met", value=written)
+    assert str(lines.last()["value"]).endswith("******4567")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-26 04:05:06.123456+00:00",
+        "01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11",
+        "98765432-1012-7b1e-9a51-0c2f6f3a9c11",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "A52100012345",
+        "127.0.0.1:54321",
+        "12.9876543210",
+        "411057, 2 BHK, 85.5 lakh, 71 95 000",
+    ],
+)
+def test_what_is_no_phone_stays_whole(lines: Lines, text: str) -> None:
+    log.info("met", value=text)
+    assert lines.last()["value"] == text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from devstack.leaks import leaks_of_platform
 from devstack.platform import PROCESSES, SERVICES
 from devstack.process import await_ready, dies_with_us, free_port, port_is_free
 
@@ -110,6 +111,8 @@ def free_ports_in_a_row(count: int) -> int:
 def platform() -> Iterator[RunningPlatform]:
     with running() as started:
         yield started
+        # All that the run's tests did is in there by now.
+        assert leaks_of_platform(started.var / "log", started.outbox) == []
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePublicKey,
     generate_private_key,
 )
+from google.protobuf.message import Message
 
 from chassis.database import Database
 from chassis.identity import ALGORITHM, TOKEN_TYPE
@@ -102,9 +103,14 @@ class Caller:
     """A channel on which every call carries a token and a deadline, and raises the DomainError that came back."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, token: str | None, metadata: Mapping[str, str]
+        self,
+        channel: grpc.aio.Channel,
+        token: str | None,
+        metadata: Mapping[str, str],
+        seen: Callable[[Message], object] = bool,
     ) -> None:
         self._channel = channel
+        self._seen = seen
         bearer = {"authorization": f"Bearer {token}"} if token else {}
         self._metadata = tuple({**bearer, **metadata}.items())
 
@@ -113,11 +119,13 @@ class Caller:
         call = self._channel.unary_unary(method, **serializers)
 
         async def invoke(request: Any, *, trailers: dict[str, Any] | None = None) -> Any:
+            self._seen(request)
             rpc = call(request, timeout=CALL_SECONDS, metadata=self._metadata)
             try:
                 reply = await rpc
             except grpc.aio.AioRpcError as error:
                 raise (from_rpc_error(error) or error) from error
+            self._seen(reply)
             if trailers is not None:
                 trailers.update(await rpc.trailing_metadata() or ())
             return reply
@@ -127,10 +135,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that serves."""
+    """A service that serves. `seen` is told every request and every reply."""
 
     service: Service
     channel: grpc.aio.Channel
+    seen: Callable[[Message], object] = bool
 
     @property
     def database(self) -> Database:
@@ -140,9 +149,8 @@ class Running:
         """In place of a channel, for a generated stub: `LeadServiceStub(running.caller(token))`. Metadata names have
         their dashes as underscores: `idempotency_key="…"`.
         """
-        return Caller(
-            self.channel, token, {name.replace("_", "-"): value for name, value in metadata.items()}
-        )
+        dashed = {name.replace("_", "-"): value for name, value in metadata.items()}
+        return Caller(self.channel, token, dashed, self.seen)
 
 
 @pytest.fixture(scope="session")

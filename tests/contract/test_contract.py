@@ -7,6 +7,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from chassis import logs
 from chassis.rules import field_rules, is_nested, items_check, message_of, value_check, value_field
 from gateway import contract as contracts
 from gateway import openapi
@@ -17,6 +18,7 @@ from gateway.contract import SERVICES, load_contract, platform_files, table
 from gateway.errors import DEFAULTS
 from gateway.operation import Operation
 from propmubi.common.v1.errors_pb2 import ErrorCode
+from propmubi.options.v1.options_pb2 import sensitive as sensitive_option
 
 CONTRACT = load_contract()
 
@@ -54,6 +56,18 @@ def test_each_operation_binds_encodes_and_is_documented(operation: Operation) ->
     Binder(operation)
     assert orjson.loads(encoder(operation.method.output_type)(operation.output())) is not None
     assert operation.summary
+
+
+def test_what_is_sensitive_is_never_logged_under_its_name() -> None:
+    sensitive = {
+        field.name
+        for file in platform_files()
+        for message in file.message_types_by_name.values()
+        for field in message.fields
+        if field.GetOptions().Extensions[sensitive_option]
+    }
+    assert "phone" in sensitive
+    assert sensitive <= logs.SENSITIVE
 
 
 def test_each_field_is_documented() -> None:

@@ -34,6 +34,8 @@ POOL_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT = "15s"
 # Compiling costs more than the read: a wrong key shows in tests and in the first minute, then the look is saved.
 KEY_CHECKS = 100
+# Callers may mix filters in more ways than there is room for.
+MOST_KEYED = 2_000
 AWAY = "The database can't be reached just now: try again."
 # What asyncpg says when Postgres goes away under a statement.
 LOST = (
@@ -139,16 +141,18 @@ class Database:
         parameters: Mapping[str, Any] | None = None,
         *,
         key: Hashable = None,
+        planned_anew: bool = False,
     ) -> list[asyncpg.Record]:
         """The rows of a read outside any transaction, by column name; raises what `transaction` raises.
 
         The statement is compiled once and then goes straight to asyncpg, past SQLAlchemy's work on each call: write
         it as a module constant with `bindparam`, or say by `key` which statements are the same. Lists go in as
-        `= any(:values)`, since `in` can't be compiled ahead.
+        `= any(:values)`, since `in` can't be compiled ahead. Where the best plan depends on the parameters, it can be
+        `planned_anew` for them, at the price of a millisecond.
         """
         sql, values = self.prepared(statement, parameters, key)
         with _observed(sql):
-            return await self._reads.fetch(sql, values)
+            return await self._reads.fetch(sql, values, planned_anew=planned_anew)
 
     async def fetch_one(
         self,
@@ -178,6 +182,8 @@ class Database:
         compiled = self._keyed.get(key)
         if compiled is None:
             compiled = self._keyed[key] = self._compile(statement)
+            if len(self._keyed) > MOST_KEYED:
+                del self._keyed[next(iter(self._keyed))]
         elif compiled.checks_left:
             # Two statements under one key would answer each other's questions.
             compiled.checks_left -= 1
@@ -298,6 +304,8 @@ async def open_database(settings: ServiceSettings) -> AsyncIterator[Database]:
             # Our statements are few and run often: planning one anew for each call would cost more than running it. What
             # a plan depends on is written as a literal.
             "plan_cache_mode": "force_generic_plan",
+            # No statement runs so long that compiling it would pay, and a wrong guess of the planner's costs 100 ms.
+            "jit": "off",
         },
     }
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -31,6 +31,7 @@ from chassis import tables
 
 SERVICES = ("auth", "agents", "crm", "projects")
 EXTENSIONS = (
+    "btree_gin",
     "btree_gist",
     "citext",
     "cube",

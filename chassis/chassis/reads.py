@@ -33,7 +33,9 @@ class Reads:
         self._free = asyncio.Semaphore(size)
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
+    async def fetch(
+        self, sql: str, values: Sequence[Any], *, planned_anew: bool = False
+    ) -> list[asyncpg.Record]:
         """The rows of `sql`. Raises Unavailable when Postgres is away or no connection is free in time."""
         started = time.perf_counter()
         await self._take_turn()
@@ -41,7 +43,10 @@ class Reads:
             connection = await self._connection()
             _waited.observe(time.perf_counter() - started)
             try:
-                rows = await connection.fetch(sql, *values)
+                if planned_anew:
+                    rows = await _planned_anew(connection, sql, values)
+                else:
+                    rows = await connection.fetch(sql, *values)
             except Exception as error:
                 # Whatever it was, the connection is given back, and what is no fault of ours gets its meaning.
                 self._give_back(connection)
@@ -91,6 +96,21 @@ class Reads:
         closing = asyncio.ensure_future(_close(connection))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+
+async def _planned_anew(
+    connection: Connection, sql: str, values: Sequence[Any]
+) -> list[asyncpg.Record]:
+    # Within a transaction, so that it is one connection's setting behind a pooler too, and ends with it.
+    await connection.execute("begin read only; set local plan_cache_mode = force_custom_plan")
+    try:
+        rows = await connection.fetch(sql, *values)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError):
+        if not connection.is_closed():
+            await connection.execute("rollback")
+        raise
+    await connection.execute("rollback")
+    return rows
 
 
 async def _close(connection: Connection) -> None:

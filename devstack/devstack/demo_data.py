@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from devstack.demo_homes import HISTORY_COLUMNS, LISTING_COLUMNS, Home, homes
 from devstack.demo_people import AGENT_COLUMNS, agents, midnight
 from devstack.demo_places import localities
-from devstack.demo_projects import sites
+from devstack.demo_projects import PLACE_COLUMNS, named, sites
 from devstack.process import Problem
 
 LISTINGS, SEED = 2000, 1
@@ -74,6 +74,8 @@ async def _fill(
             columns = tuple(rows[0])
             values = [tuple(row[column] for column in columns) for row in rows]
             await _copy(connection, "projects", table.name, columns, values)
+        # What agents would have been told by an event.
+        await _copy(connection, "agents", "places", PLACE_COLUMNS, named(site))
     made = homes(chance, count, places, staff, now)
     with _progress(console) as progress:
         task = progress.add_task("Loading demo listings", total=count)

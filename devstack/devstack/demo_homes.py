@@ -50,6 +50,7 @@ LISTING_COLUMNS = (
     "on_market_date",
     "off_market_date",
     "expiration_date",
+    "price_dropped_at",
     "version",
     "created_at",
     "updated_at",
@@ -306,6 +307,7 @@ def _lived(chance: random.Random, asked: float, created: datetime, now: datetime
         "on_market_date": None,
         "off_market_date": None,
         "expiration_date": (now + timedelta(days=chance.randint(30, 180))).date(),
+        "price_dropped_at": None,
         "version": 1,
         "updated_at": created,
     }
@@ -320,7 +322,7 @@ def _lived(chance: random.Random, asked: float, created: datetime, now: datetime
         if chance.random() < 0.18:
             at += (now - at) * chance.uniform(0.1, 0.6)
             before, price = price, int(round(price * chance.uniform(0.92, 0.99), -2))
-            told["list_price"] = price
+            told |= {"list_price": price, "price_dropped_at": at}
             changes.append((at, "list_price", str(before), str(price)))
         if status != "active":
             until = at + (now - at) * chance.uniform(0.2, 0.9)

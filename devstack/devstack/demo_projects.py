@@ -12,6 +12,7 @@ from devstack.demo_people import demo_id, rera_number
 from devstack.demo_places import City, Locality
 
 COUNT = 5
+PLACE_COLUMNS = ("kind", "folded", "name", "city", "reference_id", "builder_id")
 FLOORS, FLATS_PER_FLOOR = 10, 4
 Row = dict[str, Any]
 
@@ -33,6 +34,26 @@ def sites(
 ) -> Iterator[Site]:
     for number, city in enumerate(list(places)[:COUNT], 1):
         yield _site(chance, number, places[city][0], now - timedelta(days=200))
+
+
+def named(site: Site) -> list[tuple[Any, ...]]:
+    """The rows by which search knows the names of a site's projects and builders."""
+    builders = [
+        ("builder", each["builder_name"].lower(), each["builder_name"], "", each["id"], None)
+        for each in site.builders
+    ]
+    projects = [
+        (
+            "project",
+            each["project_name"].lower(),
+            each["project_name"],
+            each["city"],
+            each["id"],
+            each["builder_id"],
+        )
+        for each in site.projects
+    ]
+    return builders + projects
 
 
 def _site(chance: random.Random, number: int, place: Locality, began: datetime) -> Site:

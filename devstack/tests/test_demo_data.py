@@ -175,7 +175,7 @@ async def test_a_seed_makes_the_same_data_once(empty: str) -> None:
     first = await listings(empty)
     await load(empty, DEMO_LISTINGS="60", DEMO_SEED="8")
     assert await listings(empty) == first
-    tables = "agents.agents, agents.listings, agents.listing_history, projects.builders, projects.history cascade"
+    tables = "agents.places, agents.agents, agents.listings, agents.listing_history, projects.builders, projects.history cascade"
     await rows(empty, f"truncate {tables}")
     await rows(empty, "alter sequence agents.listings_listing_number_seq restart")
     await load(empty, DEMO_LISTINGS="60", DEMO_SEED="7")

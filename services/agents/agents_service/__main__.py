@@ -11,6 +11,10 @@ from agents_service.listings.servicer import ListingServicer
 from agents_service.offices.repository import OfficeRepository
 from agents_service.offices.service import OfficeService
 from agents_service.offices.servicer import OfficeServicer
+from agents_service.search.repository import SearchRepository
+from agents_service.search.service import SearchService
+from agents_service.search.servicer import SearchServicer
+from agents_service.search.timers import PLACES_SECONDS, SearchTimers
 from agents_service.settings import AgentsSettings
 from chassis import process
 from chassis.page_tokens import PageTokens
@@ -20,6 +24,7 @@ from chassis.timers import sweep
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
 from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_server
 from propmubi.agents.v1.offices_pb2_grpc import add_OfficeServiceServicer_to_server
+from propmubi.agents.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 
 # Days begin at midnight; a minute later is soon enough.
 SWEEP_SECONDS = 60.0
@@ -36,13 +41,15 @@ def wire(service: Service) -> list[str]:
     add_AgentServiceServicer_to_server(
         AgentServicer(service.database, agents, page_tokens), service.server.server
     )
+    search, pages = SearchService(SearchRepository(service.database)), Pages(listing_repository)
     add_ListingServiceServicer_to_server(
-        ListingServicer(service.database, listings, Pages(listing_repository), page_tokens),
+        ListingServicer(service.database, listings, search, pages, page_tokens),
         service.server.server,
     )
     add_OfficeServiceServicer_to_server(
         OfficeServicer(service.database, offices, page_tokens), service.server.server
     )
+    add_SearchServiceServicer_to_server(SearchServicer(search, pages), service.server.server)
     for name, some in (
         ("open listings", listings.open_due),
         ("expire listings", listings.expire),
@@ -50,11 +57,13 @@ def wire(service: Service) -> list[str]:
         ("end registrations", agents.end_registrations),
     ):
         service.every(SWEEP_SECONDS, name, sweep(service.database, some))
+    service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
     service.consume("projects", ListingConsumers(listings).of_projects)
     return [
         "propmubi.agents.v1.AgentService",
         "propmubi.agents.v1.OfficeService",
         "propmubi.agents.v1.ListingService",
+        "propmubi.agents.v1.SearchService",
     ]
 
 

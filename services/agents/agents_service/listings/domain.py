@@ -92,6 +92,7 @@ class Listing(NamedTuple):
     version: int
     created_at: datetime
     updated_at: datetime
+    price_per_sqft: int | None
 
     @property
     def is_public(self) -> bool:

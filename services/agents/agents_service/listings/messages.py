@@ -6,10 +6,11 @@ from datetime import date, datetime
 from typing import Any
 
 import orjson
+from google.protobuf.message import Message
 
 from agents_service.listings.domain import PUBLIC, Change, Duplicate, Listing, Owner
 from chassis.errors import InvalidArgument, Violation
-from chassis.protobuf import names_of, numbers_of, values
+from chassis.protobuf import moment, names_of, numbers_of, values
 from propmubi.agents.v1 import agents_pb2
 from propmubi.agents.v1 import listings_pb2 as pb
 
@@ -105,6 +106,20 @@ _FILTERS: Mapping[str, Callable[[Any], Any]] = {
     "list_agent_id": lambda agent_id: [uuid.UUID(agent_id)],
     "project_id": lambda project_id: [uuid.UUID(project_id)],
     "standard_status": _names(pb.StandardStatus.DESCRIPTOR),
+    "price_per_sqft_min": int,
+    "price_per_sqft_max": int,
+    "floor_min": int,
+    "floor_max": int,
+    "ready_by": date.fromisoformat,
+    "posted_since": moment,
+    "price_dropped_since": moment,
+    "has_media": bool,
+    "rera_verified": bool,
+    "list_office_id": lambda office_id: [uuid.UUID(office_id)],
+    "bbox": str,
+    "near": str,
+    "radius_m": int,
+    "polygon": str,
 }
 
 
@@ -158,6 +173,7 @@ def to_proto(listing: Listing, now: datetime) -> pb.Listing:
         version=listing.version,
         created_at=_time(listing.created_at),
         updated_at=_time(listing.updated_at),
+        price_per_sqft=listing.price_per_sqft,
     )
 
 
@@ -214,8 +230,8 @@ def from_wire(wanted: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
-def filters_from_wire(request: pb.ListListingsRequest) -> dict[str, Any]:
-    """What `request` asks for, by the names of its fields and in their order."""
+def filters_from_wire(request: Message) -> dict[str, Any]:
+    """What `request`, which searches, asks for, by the names of its fields and in their order."""
     return {
         field.name: read(value)
         for field, value in request.ListFields()

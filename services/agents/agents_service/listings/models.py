@@ -37,6 +37,18 @@ class JsonText(UserDefinedType[str]):
         return "JSONB"
 
 
+class Geometric(UserDefinedType[Any]):
+    """A point, box, circle or polygon of Postgres's own, as asyncpg takes them: tuples of numbers."""
+
+    cache_ok = True
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def get_col_spec(self, **_kw: object) -> str:
+        return self.kind
+
+
 listings = Table(
     "listings",
     metadata,
@@ -96,6 +108,24 @@ listings = Table(
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When its price last fell.
+    Column("price_dropped_at", DateTime(timezone=True)),
+    # Rupees per sq ft of carpet.
+    Column(
+        "price_per_sqft",
+        BigInteger,
+        Computed("list_price / nullif(carpet_area, 0)", persisted=True),
+    ),
+    # Where it stands on Mercator's map of the world, in metres of the equator.
+    Column(
+        "location", Geometric("point"), Computed("mercator(longitude, latitude)", persisted=True)
+    ),
+    # Whether its project's RERA number has the shape that its state gives to such numbers.
+    Column(
+        "rera_verified",
+        Boolean,
+        Computed("rera_well_formed(state, rera_project_no)", persisted=True),
+    ),
     # The words it is found by, folded.
     Column(
         "search_text",
@@ -162,6 +192,8 @@ Index(
 # What pages are ordered by. A draft is as new as its first word, and has no price to be ordered by.
 newest = func.coalesce(listings.c.on_market_date, listings.c.created_at)
 price = func.coalesce(listings.c.list_price, literal_column("0"))
+# What has no carpet area comes last.
+price_per_sqft = func.coalesce(listings.c.price_per_sqft, literal_column("9223372036854775807"))
 
 # Pages are read in their order from an index, so that page 1,000 costs what page 1 does. The columns before the order
 # are compared for equality; where a query names several values, the repository takes a page for each and merges them.
@@ -174,7 +206,11 @@ PLACES = {
     "project_id": (listings.c.project_id,),
 }
 for _place, _column in PLACES.items():
-    for _order, _expression in (("newest", newest), ("price", price)):
+    for _order, _expression in (
+        ("newest", newest),
+        ("price", price),
+        ("price_per_sqft", price_per_sqft),
+    ):
         Index(
             "_".join(filter(None, ("listings", _place, _order))),
             *_column,
@@ -192,6 +228,34 @@ Index(
     listings.c.search_text,
     postgresql_using="gin",
     postgresql_ops={"search_text": "gin_trgm_ops"},
+)
+# Where an order's index would have to be read for long: the listings of an area, and any mixture of what few have.
+Index(
+    "listings_location",
+    listings.c.location,
+    listings.c.list_price,
+    listings.c.bhk,
+    postgresql_using="gist",
+)
+Index(
+    "listings_traits",
+    *(func.lower(listings.c[name]) for name in ("city", "subdivision_name")),
+    *(
+        listings.c[name]
+        for name in (
+            "postal_code",
+            "list_agent_id",
+            "list_office_id",
+            "project_id",
+            "bhk",
+            "property_type",
+            "furnishing",
+            "facing",
+            "amenities",
+        )
+    ),
+    postgresql_using="gin",
+    postgresql_with={"fastupdate": "off"},
 )
 
 # Append-only: who changed what, from, to, when and why. Prices and statuses are public.

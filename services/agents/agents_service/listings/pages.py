@@ -40,9 +40,9 @@ class Pages:
         return await self._repository.list_page(search)
 
     async def show(
-        self, search: Search, found: Sequence[Found], now: datetime
+        self, statuses: Sequence[str], found: Sequence[Found], now: datetime
     ) -> pb.ListListingsResponse:
-        """What `search` found, as it is shown at `now`.
+        """What was `found` in `statuses`, as it is shown at `now`.
 
         A listing that changed since it was found is shown as it is now, or left out if it is no longer in a status that
         was asked for: who asks may not be allowed to see the others.
@@ -50,7 +50,7 @@ class Pages:
         known = {each.id: page for each in found if (page := self._recall(each, now))}
         missing = [each.id for each in found if each.id not in known]
         if missing:
-            listings = await self._repository.those_in(search.standard_status, missing)
+            listings = await self._repository.those_in(statuses, missing)
             known |= self._keep(listings, now)
         shown = [known[each.id] for each in found if each.id in known]
         return pb.ListListingsResponse.FromString(b"".join(shown))

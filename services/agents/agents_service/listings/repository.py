@@ -159,8 +159,17 @@ class ListingRepository:
         return [Owner._make(row) for row in rows]
 
     async def list_page(self, search: Search) -> list[Found]:
-        shape = search.shape
-        rows = await self._database.fetch(statement_of(shape), search.parameters, key=shape)
+        """A page in order; where that is cut off before the page is full, gathered."""
+        if not search.has_few:
+            shape = search.shape(gathered=False)
+            rows = await self._database.fetch(statement_of(shape), search.parameters, key=shape)
+            found = [Found._make(row) for row in rows]
+            if not any(each.cut for each in found):
+                return found
+        shape = search.shape(gathered=True)
+        rows = await self._database.fetch(
+            statement_of(shape), search.parameters, key=shape, planned_anew=True
+        )
         return [Found._make(row) for row in rows]
 
     async def those_in(
@@ -357,6 +366,10 @@ class ListingRepository:
         self, tx: Transaction, before: Sequence[Listing], columns: Mapping[str, Any]
     ) -> list[Listing]:
         """What became of `before`, in its order; raises StaleVersion when one changed since it was read."""
+        if columns.get("list_price") is not None:
+            fell = listings.c.list_price > columns["list_price"]
+            dropped = case((fell, func.now()), else_=listings.c.price_dropped_at)
+            columns = {**columns, "price_dropped_at": dropped}
         versions = [(listing.id, listing.version) for listing in before]
         with _telling_what_there_is():
             changed = await tx.execute(

@@ -1,4 +1,10 @@
-"""The SQL of pages of listings: one statement for each combination of filters, each with an index for its order."""
+"""The SQL of pages of listings: one statement for each combination of filters.
+
+A page is found in one of two ways. In order: an index in the order of the page is read until the page is full; that is
+cheap when many listings are as asked for, and has no end when few are. So it gives up after a window of rows, and then
+the listings are gathered: found by the indexes of what few have, and put in order. Few enough to be gathered is what a
+window did not fill a page with, so neither way ever reads much.
+"""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,97 +14,49 @@ from itertools import product
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
-    DateTime,
-    Double,
     Select,
     Text,
-    Uuid,
     and_,
-    any_,
     bindparam,
     cast,
+    false,
     func,
     literal_column,
     or_,
     select,
     true,
-    tuple_,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from agents_service.listings.conditions import (
+    AREAS,
+    FILTERS,
+    NARROWING,
+    ORDERS,
+    Order,
+    has_word,
+)
 from agents_service.listings.domain import Listing
-from agents_service.listings.models import PLACES, listings, newest, price
+from agents_service.listings.models import PLACES, listings
 
 # The driver would decode JSON; as text it stays as it is, since most of it is never looked at.
 _MEDIA = cast(listings.c.media, Text).label("media")
 COLUMNS = tuple(_MEDIA if name == "media" else listings.c[name] for name in Listing._fields)
 
-# The page that is asked for as a rule, and the largest, each with the one more that tells whether another follows.
-_AT_MOST = (21, 101)
-
-# A page is taken in order for each of these values, so they narrow it without reading what is not asked for. The
-# first that is given does; the others are conditions like any other.
-_NARROWING: Final[Mapping[str, Any]] = {
-    "project_id": Uuid(),
-    "list_agent_id": Uuid(),
-    "postal_code": Text(),
-    "subdivision_name": Text(),
-    "city": Text(),
-}
-
-
-def _any(name: str, kind: Any) -> ColumnElement[Any]:
-    return any_(bindparam(name, type_=ARRAY(kind)))
-
-
-_FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
-    "project_id": listings.c.project_id == _any("project_id", Uuid),
-    "list_agent_id": listings.c.list_agent_id == _any("list_agent_id", Uuid),
-    "list_office_id": listings.c.list_office_id == bindparam("list_office_id"),
-    "postal_code": listings.c.postal_code == _any("postal_code", Text),
-    "subdivision_name": func.lower(listings.c.subdivision_name) == _any("subdivision_name", Text),
-    "city": func.lower(listings.c.city) == _any("city", Text),
-    "bhk": listings.c.bhk == _any("bhk", Double),
-    "price_min": price >= bindparam("price_min", type_=BigInteger),
-    "price_max": and_(
-        price <= bindparam("price_max", type_=BigInteger), listings.c.list_price.is_not(None)
-    ),
-    "carpet_area_min": listings.c.carpet_area >= bindparam("carpet_area_min"),
-    "carpet_area_max": listings.c.carpet_area <= bindparam("carpet_area_max"),
-    "property_type": listings.c.property_type == _any("property_type", Text),
-    "furnishing": listings.c.furnishing == _any("furnishing", Text),
-    "facing": listings.c.facing == _any("facing", Text),
-    "possession_status": listings.c.possession_status == bindparam("possession_status"),
-    "amenities": listings.c.amenities.contains(bindparam("amenities", type_=ARRAY(Text))),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What pages are ordered by, ids breaking ties."""
-
-    key: ColumnElement[Any]
-    type: Any
-    descending: bool
-
-    def by(self, key: ColumnElement[Any], id_: ColumnElement[Any]) -> tuple[Any, Any]:
-        return (key.desc(), id_.desc()) if self.descending else (key, id_)
-
-    def beyond(self) -> ColumnElement[bool]:
-        """What comes after the last row of the page before."""
-        here = tuple_(self.key, listings.c.id)
-        last = tuple_(bindparam("after_key", type_=self.type), bindparam("after_id", type_=Uuid()))
-        return here < last if self.descending else here > last
-
-
-ORDERS: Final[Mapping[str, Order]] = {
-    "newest": Order(newest, DateTime(timezone=True), descending=True),
-    "price": Order(price, BigInteger(), descending=False),
-    "-price": Order(price, BigInteger(), descending=True),
-}
+# The page that is asked for as a rule, and the largest, each with the one more that tells whether another follows; and
+# what is counted.
+SAMPLE = 5_000
+_AT_MOST = (21, 101, SAMPLE)
+# How many rows are read in order before a page is gathered: what fills no page of 20 then, one in a hundred have.
+WINDOW = 2_000
+LEAST_WINDOW = 200
+# Likeness has no index in its order: of what has the words, so many are compared.
+MOST_COMPARED = 2_000
+Columns = Sequence[ColumnElement[Any]]
+# Of these there are so few that they are gathered at once.
+_RARE: Final = ("list_office_id",)
 
 
 class Shape(NamedTuple):
@@ -114,23 +72,48 @@ class Shape(NamedTuple):
     # active, and that so small a page is worth reading in order. Of a parameter it would guess.
     markets: tuple[tuple[str, str], ...]
     at_most: int
+    gathered: bool = False
 
     @property
     def place(self) -> str:
-        return _narrowing(self.filters)
+        return narrowing(self.filters)
 
-    def conditions(self, *besides: str) -> list[ColumnElement[bool]]:
-        found = [_FILTERS[name] for name in self.filters if name not in besides]
-        if self.continued:
-            found.append(ORDERS[self.sort].beyond())
-        return found
+    @property
+    def key(self) -> ColumnElement[Any]:
+        return ORDERS[self.sort].key(self.words)
+
+    @property
+    def ranges(self) -> Mapping[str, ColumnElement[bool]]:
+        """What an index in the order of the page holds, but for its place."""
+        ranges = ORDERS[self.sort].ranges
+        return ranges if self.sort == "distance" else {**ranges, "bhk": FILTERS["bhk"]}
+
+    @property
+    def held(self) -> list[ColumnElement[bool]]:
+        """What it holds of what is asked for."""
+        return [self.ranges[name] for name in self.filters if name in self.ranges]
+
+    @property
+    def others(self) -> list[ColumnElement[bool]]:
+        """What it does not hold of it."""
+        held = self.ranges.keys() | (set() if self.sort == "distance" else {self.place})
+        return [FILTERS[name] for name in self.filters if name not in held] + self.sought
+
+    @property
+    def sought(self) -> list[ColumnElement[bool]]:
+        return [has_word(f"word{number}") for number in range(self.words)]
+
+    @property
+    def beyond(self) -> list[ColumnElement[bool]]:
+        return [ORDERS[self.sort].beyond(self.key)] if self.continued else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """A page of listings: what is asked for (by the names of _FILTERS), in what order, after what, how many at most.
+    """A page of listings: what is asked for (by the names of FILTERS), in what order, after what, how many at most.
 
     Each of the `words` must be found, give or take a typing error. `after` is the order's key and the id of a last row.
+    Distances are measured from `centre`.
     """
 
     standard_status: Sequence[str]
@@ -138,27 +121,32 @@ class Search:
     filters: Mapping[str, Any]
     words: Sequence[str] = ()
     sort: str = "newest"
+    centre: tuple[float, float] | None = None
     after: tuple[Any, uuid.UUID] | None = None
     limit: int
 
     @property
     def places(self) -> Sequence[Any]:
-        given: Sequence[Any] = self.filters.get(_narrowing(self.filters), ())
+        given: Sequence[Any] = self.filters.get(narrowing(self.filters), ())
         return given
 
     @property
-    def shape(self) -> Shape:
+    def has_few(self) -> bool:
+        """Whether there is no point in reading in order."""
+        return self.sort == "relevance" or any(name in self.filters for name in _RARE)
+
+    def shape(self, *, gathered: bool) -> Shape:
         at_most = next(size for size in _AT_MOST if size >= self.limit)
-        filters = tuple(self.filters)
         markets = tuple(sorted(product(set(self.standard_status), set(self.listing_type))))
         return Shape(
             sort=self.sort,
             continued=self.after is not None,
             words=len(self.words),
-            filters=filters,
+            filters=tuple(sorted(self.filters)),
             one_place=len(self.places) == 1,
             markets=markets,
             at_most=at_most,
+            gathered=gathered,
         )
 
     @property
@@ -168,24 +156,35 @@ class Search:
             **self.filters,
             "place": next(iter(self.places), None),
             **{f"word{number}": word for number, word in enumerate(self.words)},
+            "centre": self.centre,
             "after_key": key,
             "after_id": id_,
             "limit": self.limit,
+            "window": max(LEAST_WINDOW, max(WINDOW, 2 * self.limit) // max(1, len(self.places))),
         }
 
 
 class Found(NamedTuple):
-    """Which version of which listing is on a page, and where: what its statement gives."""
+    """Which version of which listing is on a page, and where: what its statement gives.
+
+    `cut` is no listing: it tells that a window ended there before the page was full.
+    """
 
     id: uuid.UUID
     version: int
     order_key: Any
+    cut: bool
 
 
-@lru_cache(maxsize=1_000)
-def statement_of(shape: Shape) -> Select[Any]:
-    """The statement of all searches of `shape`."""
-    return _by_words(shape) if shape.words else _by_places(shape)
+@lru_cache(maxsize=2_000)
+def statement_of(shape: Shape, *besides: str) -> Select[Any]:
+    """The statement of all searches of `shape`: what `Found` is made of, and `besides` these columns of each listing."""
+    columns = [listings.c[name] for name in besides]
+    if shape.gathered:
+        return _gathered(shape, columns)
+    if shape.sort == "distance":
+        return _by_distance(shape, columns)
+    return _by_places(shape, columns)
 
 
 def position_of(found: Found) -> tuple[Any, uuid.UUID]:
@@ -193,26 +192,23 @@ def position_of(found: Found) -> tuple[Any, uuid.UUID]:
     return found.order_key, found.id
 
 
-def _by_places(shape: Shape) -> Select[Any]:
+def _by_places(shape: Shape, besides: Columns) -> Select[Any]:
     """A page for each market and place, read in order from the index of that place; of these, the first."""
     order, place = ORDERS[shape.sort], shape.place
-    conditions = shape.conditions(place)
+    conditions, fits = [*shape.held, *shape.beyond], shape.others
     places = None
     if place:
         (keyed,) = PLACES[place]
         if shape.one_place:
             # To go through a list of unknown length looks so dear that the planner would plan anew for each search, at
             # twice the price of the search itself.
-            value: Any = bindparam("place", type_=_NARROWING[place])
+            value: Any = bindparam("place", type_=NARROWING[place])
         else:
-            places = _each(place, _NARROWING[place])
+            places = _each(place, NARROWING[place])
             value = places.c.value
         conditions.append(keyed == value)
     pages = [
-        select(*_columns(order))
-        .where(_on(market), *conditions)
-        .order_by(*order.by(order.key, listings.c.id))
-        .limit(literal_column(str(shape.at_most)))
+        _in_order(shape, [on_market(market), *conditions], fits, besides)
         for market in shape.markets
     ]
     page = union_all(*pages).lateral("page")
@@ -220,30 +216,95 @@ def _by_places(shape: Shape) -> Select[Any]:
     return _first(select(page).select_from(source), page, order)
 
 
-def _by_words(shape: Shape) -> Select[Any]:
-    """What has the words is found first, by their trigrams, and put in order then: in order, the few listings that have
-    them could be a long way down, and the planner can't know.
-    """
+def _by_distance(shape: Shape, besides: Columns) -> Select[Any]:
+    """The nearest, read from the index of locations, whatever market and place they are of."""
     order = ORDERS[shape.sort]
-    found = (
-        select(*_columns(order))
-        .where(
-            or_(*map(_on, shape.markets)),
-            *(
-                listings.c.search_text.op("%>")(func.fold(bindparam(f"word{number}")))
-                for number in range(shape.words)
-            ),
-            *shape.conditions(),
+    fits = [any_market(shape.markets), *shape.others]
+    page = _in_order(shape, [*shape.held, *shape.beyond], fits, besides).subquery("page")
+    return _first(select(page), page, order)
+
+
+def _in_order(
+    shape: Shape,
+    conditions: Sequence[ColumnElement[bool]],
+    fits: Sequence[ColumnElement[bool]],
+    besides: Columns,
+) -> Select[Any]:
+    """The first that meet the `conditions`, which an index in order holds, and `fits`, looked up row by row."""
+    order, key = ORDERS[shape.sort], shape.key
+    small = shape.at_most < SAMPLE
+    at_most: Any = literal_column(str(shape.at_most)) if small else bindparam("limit")
+    columns = listings.c.id, listings.c.version, key.label("order_key")
+    if not fits:
+        return (
+            select(*columns, false().label("cut"), *besides)
+            .where(*conditions)
+            .order_by(*order.by(key, listings.c.id))
+            .limit(at_most)
         )
-        .cte("found")
-        .prefix_with("MATERIALIZED")
+    number = func.row_number().over(order_by=order.by(key, listings.c.id))
+    # The window's size is a parameter: of a number the planner would know that few places have so many rows, and would
+    # rather sort all of a place than read it in order.
+    window = (
+        select(*columns, and_(*fits).label("fits"), number.label("number"), *besides)
+        .where(*conditions)
+        .order_by(*order.by(key, listings.c.id))
+        .limit(bindparam("window"))
+        .subquery("window")
     )
-    return _first(select(found), found, order)
+    ends = window.c.number == bindparam("window")
+    return (
+        select(
+            *(window.c[name] for name in ("id", "version", "order_key")),
+            ends.label("cut"),
+            *(window.c[column.name] for column in besides),
+        )
+        .where(or_(window.c.fits, ends))
+        .order_by(*order.by(window.c.order_key, window.c.id))
+        .limit(at_most)
+    )
 
 
-def _columns(order: Order) -> tuple[ColumnElement[Any], ...]:
-    # The other columns would cost more than all the rest, and most of what is on a page is known (see pages.py).
-    return listings.c.id, listings.c.version, order.key.label("order_key")
+def _gathered(shape: Shape, besides: Columns) -> Select[Any]:
+    """What is found by the indexes of what few listings have, put in order then."""
+    order = ORDERS[shape.sort]
+    found = select(
+        listings.c.id,
+        listings.c.version,
+        shape.key.label("order_key"),
+        false().label("cut"),
+        *besides,
+    ).where(*gathering(shape.filters, shape.markets), *shape.sought, *_checked(shape.beyond))
+    if shape.sort == "relevance":
+        found = found.limit(literal_column(str(MOST_COMPARED)))
+    gathered = found.cte("gathered").prefix_with("MATERIALIZED")
+    return _first(select(gathered), gathered, order)
+
+
+def gathering(
+    filters: Sequence[str], markets: Sequence[tuple[str, str]]
+) -> list[ColumnElement[bool]]:
+    """The conditions of what is gathered, so put that the planner takes the index of the rarest kind of them.
+
+    Within an area that is the index of locations, unless the place is narrower: the planner thinks that every area
+    holds a thousandth of all listings, and would read half the other index to avoid reading those.
+    """
+    if not set(AREAS).intersection(filters):
+        indexed = set(filters)
+    elif narrowing(filters) not in ("", "city"):
+        indexed = {*filters} - {*AREAS}
+    else:
+        indexed = {*AREAS, "bhk", "price_min", "price_max"}
+    return [
+        *(FILTERS[name] for name in filters if name in indexed),
+        *_checked([FILTERS[name] for name in filters if name not in indexed]),
+        any_market(markets),
+    ]
+
+
+def _checked(conditions: Iterable[ColumnElement[bool]]) -> list[ColumnElement[bool]]:
+    """Conditions that no index is used for."""
+    return [condition.is_(True) for condition in conditions]
 
 
 def _first(found: Select[Any], columns: Any, order: Order) -> Select[Any]:
@@ -251,7 +312,7 @@ def _first(found: Select[Any], columns: Any, order: Order) -> Select[Any]:
     return found.order_by(*order.by(columns.c.order_key, columns.c.id)).limit(bindparam("limit"))
 
 
-def _on(market: tuple[str, str]) -> ColumnElement[bool]:
+def on_market(market: tuple[str, str]) -> ColumnElement[bool]:
     # Names of the contract's enums, never anybody's text.
     status, kind = (f"'{name}'" for name in market)
     return and_(
@@ -260,8 +321,12 @@ def _on(market: tuple[str, str]) -> ColumnElement[bool]:
     )
 
 
-def _narrowing(filters: Iterable[str]) -> str:
-    return next((name for name in _NARROWING if name in filters), "")
+def any_market(markets: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
+    return or_(*map(on_market, markets))
+
+
+def narrowing(filters: Iterable[str]) -> str:
+    return next((name for name in NARROWING if name in filters), "")
 
 
 def _each(name: str, kind: Any) -> Any:

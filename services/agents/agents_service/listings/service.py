@@ -1,6 +1,5 @@
 """What can be done with listings, and by whom."""
 
-import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -29,14 +28,10 @@ from agents_service.listings.domain import (
 )
 from agents_service.listings.messages import SAID, field_of, status_number, to_proto
 from agents_service.listings.repository import ListingRepository, not_found
-from agents_service.listings.search import Search
 from chassis.database import Transaction
 from chassis.errors import (
     Conflict,
-    InvalidArgument,
     PermissionDenied,
-    Unauthenticated,
-    Violation,
     check_version,
 )
 from chassis.identity import Principal
@@ -48,9 +43,6 @@ from propmubi.agents.v1.events_pb2 import (
     ListingUpdated,
 )
 
-LISTING_TYPES = ("sale", "rent")
-MOST_WORDS = 8
-_RANGES = (("price_min", "price_max"), ("carpet_area_min", "carpet_area_max"))
 # The clock and the peers that move listings, as histories name them.
 CLOCK = "clock"
 PROJECTS = "service:projects"
@@ -112,39 +104,6 @@ class ListingService:
         if not listing.is_public and not _sees_all_of(caller, listing):
             raise not_found()
         return changes
-
-    def search(
-        self,
-        caller: Principal | None,
-        filters: Mapping[str, Any],
-        *,
-        sort: str,
-        after: tuple[Any, uuid.UUID] | None,
-        limit: int,
-    ) -> Search:
-        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument or PermissionDenied."""
-        reversed_ranges = [
-            Violation(most, f"must not be less than {least}")
-            for least, most in _RANGES
-            if least in filters and most in filters and filters[most] < filters[least]
-        ]
-        if reversed_ranges:
-            raise InvalidArgument(*reversed_ranges)
-        wanted = dict(filters)
-        statuses = wanted.pop("standard_status", (StandardStatus.ACTIVE,))
-        types = wanted.pop("listing_type", LISTING_TYPES)
-        words = _words(wanted.pop("q")) if "q" in wanted else ()
-        if not PUBLIC.issuperset(statuses):
-            wanted |= _own_alone(caller, wanted.get("list_agent_id"))
-        return Search(
-            standard_status=statuses,
-            listing_type=types,
-            filters=wanted,
-            words=words,
-            sort=sort,
-            after=after,
-            limit=limit,
-        )
 
     async def update(
         self,
@@ -391,30 +350,6 @@ def _movers(caller: Principal, listing: Listing) -> frozenset[Mover]:
 
 def _sees_all_of(caller: Principal | None, listing: Listing) -> bool:
     return caller is not None and (caller.is_admin or bool(_movers(caller, listing)))
-
-
-def _own_alone(caller: Principal | None, agent_ids: list[uuid.UUID] | None) -> dict[str, Any]:
-    """What a search for statuses that are not public is narrowed to; raises when they are not the caller's to see."""
-    if caller is None:
-        raise Unauthenticated("Sign in to list what is not public.")
-    if caller.is_admin or (
-        "agent" in caller.roles and agent_ids and agent_ids == [caller.agent_id]
-    ):
-        return {}
-    if agent_ids and caller.administered_office_id is not None:
-        return {"list_office_id": caller.administered_office_id}
-    raise PermissionDenied(
-        "Statuses that are not public are listed together with your own list_agent_id alone."
-    )
-
-
-def _words(text: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(re.findall(r"\w+", text.lower())))
-    if not words:
-        raise InvalidArgument(Violation("q", "must contain a word"))
-    if len(words) > MOST_WORDS:
-        raise InvalidArgument(Violation("q", f"must not have more than {MOST_WORDS} words"))
-    return words
 
 
 def _differs(name: str, listing: Listing, value: Any) -> bool:

@@ -18,6 +18,8 @@ from agents_service.listings.messages import (
 from agents_service.listings.pages import Pages
 from agents_service.listings.search import position_of
 from agents_service.listings.service import ListingService
+from agents_service.search.messages import read_as_to_proto
+from agents_service.search.service import SearchService
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
@@ -33,11 +35,13 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
         self,
         database: Database,
         service: ListingService,
+        search: SearchService,
         pages: Pages,
         page_tokens: PageTokens,
     ) -> None:
         self._database = database
         self._service = service
+        self._search = search
         self._pages = pages
         self._page_tokens = page_tokens
 
@@ -61,18 +65,24 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
     async def ListListings(
         self, request: pb.ListListingsRequest, context: Any
     ) -> pb.ListListingsResponse:
-        sort = request.sort or "newest"
         page = self._page_tokens.page(request)
-        search = self._service.search(
+        # Words may be read otherwise when places have become known since the page before, but what comes in which order
+        # is what its token says.
+        sort, *after = page.position or [request.sort or "newest"]
+        search, asked = await self._search.pages(
             principal_or_none(),
             filters_from_wire(request),
             sort=sort,
-            after=_after(sort, *page.position) if page.position else None,
+            after=_after(sort, *after) if after else None,
             limit=page.limit,
         )
-        found, token = page.cut(await self._pages.find(search), position_of)
-        response = await self._pages.show(search, found, datetime.now(UTC))
+        found, token = page.cut(
+            await self._pages.find(search), lambda last: [search.sort, *position_of(last)]
+        )
+        response = await self._pages.show(search.standard_status, found, datetime.now(UTC))
         response.next_page_token = token
+        if request.q:
+            response.read_as.CopyFrom(read_as_to_proto(asked.read, asked.places, asked.words))
         return response
 
     async def UpdateListing(self, request: pb.UpdateListingRequest, context: Any) -> pb.Listing:

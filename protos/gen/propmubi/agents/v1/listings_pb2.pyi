@@ -278,6 +278,38 @@ POSSESSION_STATUS_UNDER_CONSTRUCTION: PossessionStatus.ValueType  # 2
 """It is being built."""
 Global___PossessionStatus: _TypeAlias = PossessionStatus  # noqa: Y015
 
+class _PlaceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlaceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlaceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLACE_KIND_UNSPECIFIED: _PlaceKind.ValueType  # 0
+    """Never sent."""
+    PLACE_KIND_CITY: _PlaceKind.ValueType  # 1
+    """A city."""
+    PLACE_KIND_LOCALITY: _PlaceKind.ValueType  # 2
+    """A locality: a `subdivision_name`."""
+    PLACE_KIND_PROJECT: _PlaceKind.ValueType  # 3
+    """A project."""
+    PLACE_KIND_BUILDER: _PlaceKind.ValueType  # 4
+    """A builder: all its projects."""
+
+class PlaceKind(_PlaceKind, metaclass=_PlaceKindEnumTypeWrapper):
+    """What a place is."""
+
+PLACE_KIND_UNSPECIFIED: PlaceKind.ValueType  # 0
+"""Never sent."""
+PLACE_KIND_CITY: PlaceKind.ValueType  # 1
+"""A city."""
+PLACE_KIND_LOCALITY: PlaceKind.ValueType  # 2
+"""A locality: a `subdivision_name`."""
+PLACE_KIND_PROJECT: PlaceKind.ValueType  # 3
+"""A project."""
+PLACE_KIND_BUILDER: PlaceKind.ValueType  # 4
+"""A builder: all its projects."""
+Global___PlaceKind: _TypeAlias = PlaceKind  # noqa: Y015
+
 class _DuplicateGrounds:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -352,6 +384,7 @@ class Listing(_message.Message):
     ACTIVATION_DATE_FIELD_NUMBER: _builtins.int
     RELIST_OF_FIELD_NUMBER: _builtins.int
     CUMULATIVE_DAYS_ON_MARKET_FIELD_NUMBER: _builtins.int
+    PRICE_PER_SQFT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The listing's id."""
     listing_number: _builtins.str
@@ -428,6 +461,8 @@ class Listing(_message.Message):
     """The expired or canceled listing that this one lists again."""
     cumulative_days_on_market: _builtins.int
     """`days_on_market`, and those of the listings that this one lists again."""
+    price_per_sqft: _builtins.int
+    """The asking price per sq ft of carpet, in rupees, rounded down."""
     @_builtins.property
     def address(self) -> Global___Address:
         """Where it stands."""
@@ -499,10 +534,11 @@ class Listing(_message.Message):
         activation_date: _builtins.str | None = ...,
         relist_of: _builtins.str | None = ...,
         cumulative_days_on_market: _builtins.int | None = ...,
+        price_per_sqft: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date", "_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_cumulative_days_on_market", b"_cumulative_days_on_market", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_relist_of", b"_relist_of", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "activation_date", b"activation_date", "address", b"address", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "cumulative_days_on_market", b"cumulative_days_on_market", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "latitude", b"latitude", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "longitude", b"longitude", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "public_remarks", b"public_remarks", "relist_of", b"relist_of", "rera_project_no", b"rera_project_no", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "year_built", b"year_built"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date", "_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_cumulative_days_on_market", b"_cumulative_days_on_market", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_price_per_sqft", b"_price_per_sqft", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_relist_of", b"_relist_of", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "activation_date", b"activation_date", "address", b"address", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "cumulative_days_on_market", b"cumulative_days_on_market", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "latitude", b"latitude", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "longitude", b"longitude", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "price_per_sqft", b"price_per_sqft", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "public_remarks", b"public_remarks", "relist_of", b"relist_of", "rera_project_no", b"rera_project_no", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "year_built", b"year_built"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date", "_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_cumulative_days_on_market", b"_cumulative_days_on_market", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_relist_of", b"_relist_of", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "activation_date", b"activation_date", "address", b"address", "amenities", b"amenities", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "cumulative_days_on_market", b"cumulative_days_on_market", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "id", b"id", "latitude", b"latitude", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "listing_number", b"listing_number", "listing_type", b"listing_type", "longitude", b"longitude", "media", b"media", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "property_type", b"property_type", "public_remarks", b"public_remarks", "relist_of", b"relist_of", "rera_project_no", b"rera_project_no", "standard_status", b"standard_status", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "version", b"version", "year_built", b"year_built"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date", "_address", b"_address", "_bathrooms_total", b"_bathrooms_total", "_bedrooms_total", b"_bedrooms_total", "_bhk", b"_bhk", "_built_up_area", b"_built_up_area", "_carpet_area", b"_carpet_area", "_close_date", b"_close_date", "_close_price", b"_close_price", "_cumulative_days_on_market", b"_cumulative_days_on_market", "_days_on_market", b"_days_on_market", "_expiration_date", b"_expiration_date", "_facing", b"_facing", "_floor", b"_floor", "_furnishing", b"_furnishing", "_latitude", b"_latitude", "_list_office_id", b"_list_office_id", "_list_price", b"_list_price", "_listing_contract_date", b"_listing_contract_date", "_longitude", b"_longitude", "_original_list_price", b"_original_list_price", "_possession_date", b"_possession_date", "_possession_status", b"_possession_status", "_price_per_sqft", b"_price_per_sqft", "_project_id", b"_project_id", "_property_sub_type", b"_property_sub_type", "_public_remarks", b"_public_remarks", "_relist_of", b"_relist_of", "_rera_project_no", b"_rera_project_no", "_super_built_up_area", b"_super_built_up_area", "_total_floors", b"_total_floors", "_unit_id", b"_unit_id", "_year_built", b"_year_built", "activation_date", b"activation_date", "address", b"address", "amenities", b"amenities", "bathrooms_total", b"bathrooms_total", "bedrooms_total", b"bedrooms_total", "bhk", b"bhk", "built_up_area", b"built_up_area", "carpet_area", b"carpet_area", "close_date", b"close_date", "close_price", b"close_price", "created_at", b"created_at", "cumulative_days_on_market", b"cumulative_days_on_market", "days_on_market", b"days_on_market", "expiration_date", b"expiration_date", "facing", b"facing", "floor", b"floor", "furnishing", b"furnishing", "id", b"id", "latitude", b"latitude", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "list_price", b"list_price", "listing_contract_date", b"listing_contract_date", "listing_number", b"listing_number", "listing_type", b"listing_type", "longitude", b"longitude", "media", b"media", "on_market_date", b"on_market_date", "original_list_price", b"original_list_price", "possession_date", b"possession_date", "possession_status", b"possession_status", "price_per_sqft", b"price_per_sqft", "project_id", b"project_id", "property_sub_type", b"property_sub_type", "property_type", b"property_type", "public_remarks", b"public_remarks", "relist_of", b"relist_of", "rera_project_no", b"rera_project_no", "standard_status", b"standard_status", "super_built_up_area", b"super_built_up_area", "total_floors", b"total_floors", "unit_id", b"unit_id", "updated_at", b"updated_at", "version", b"version", "year_built", b"year_built"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__activation_date: _TypeAlias = _typing.Literal["activation_date"]  # noqa: Y015
     _WhichOneofArgType__activation_date: _TypeAlias = _typing.Literal["_activation_date", b"_activation_date"]  # noqa: Y015
@@ -550,6 +586,8 @@ class Listing(_message.Message):
     _WhichOneofArgType__possession_date: _TypeAlias = _typing.Literal["_possession_date", b"_possession_date"]  # noqa: Y015
     _WhichOneofReturnType__possession_status: _TypeAlias = _typing.Literal["possession_status"]  # noqa: Y015
     _WhichOneofArgType__possession_status: _TypeAlias = _typing.Literal["_possession_status", b"_possession_status"]  # noqa: Y015
+    _WhichOneofReturnType__price_per_sqft: _TypeAlias = _typing.Literal["price_per_sqft"]  # noqa: Y015
+    _WhichOneofArgType__price_per_sqft: _TypeAlias = _typing.Literal["_price_per_sqft", b"_price_per_sqft"]  # noqa: Y015
     _WhichOneofReturnType__project_id: _TypeAlias = _typing.Literal["project_id"]  # noqa: Y015
     _WhichOneofArgType__project_id: _TypeAlias = _typing.Literal["_project_id", b"_project_id"]  # noqa: Y015
     _WhichOneofReturnType__property_sub_type: _TypeAlias = _typing.Literal["property_sub_type"]  # noqa: Y015
@@ -614,6 +652,8 @@ class Listing(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__possession_date) -> _WhichOneofReturnType__possession_date | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__possession_status) -> _WhichOneofReturnType__possession_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_sqft) -> _WhichOneofReturnType__price_per_sqft | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__project_id) -> _WhichOneofReturnType__project_id | None: ...
     @_typing.overload
@@ -845,8 +885,24 @@ class ListListingsRequest(_message.Message):
     SORT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PRICE_PER_SQFT_MIN_FIELD_NUMBER: _builtins.int
+    PRICE_PER_SQFT_MAX_FIELD_NUMBER: _builtins.int
+    FLOOR_MIN_FIELD_NUMBER: _builtins.int
+    FLOOR_MAX_FIELD_NUMBER: _builtins.int
+    READY_BY_FIELD_NUMBER: _builtins.int
+    POSTED_SINCE_FIELD_NUMBER: _builtins.int
+    PRICE_DROPPED_SINCE_FIELD_NUMBER: _builtins.int
+    HAS_MEDIA_FIELD_NUMBER: _builtins.int
+    RERA_VERIFIED_FIELD_NUMBER: _builtins.int
+    LIST_OFFICE_ID_FIELD_NUMBER: _builtins.int
+    BBOX_FIELD_NUMBER: _builtins.int
+    NEAR_FIELD_NUMBER: _builtins.int
+    RADIUS_M_FIELD_NUMBER: _builtins.int
+    POLYGON_FIELD_NUMBER: _builtins.int
     q: _builtins.str
-    """Words: a locality, a project, a building; typing errors are forgiven."""
+    """Words: a locality, a project, a builder, a city by any of its names, a building; typing errors are forgiven. What is
+    said of size, price and kind is read as such, as in `2bhk wakad under 80 lakh`; `read_as` tells how.
+    """
     listing_type: Global___ListingType.ValueType
     """For sale or for rent."""
     city: _builtins.str
@@ -866,11 +922,37 @@ class ListListingsRequest(_message.Message):
     project_id: _builtins.str
     """The project it is part of."""
     sort: _builtins.str
-    """`newest` (the default), `price` or `-price`."""
+    """`newest` (the default), `price`, `-price`, `price_per_sqft`, `distance` (from `near`) or `relevance` (how well the
+    words of `q` that nothing else was read from are met).
+    """
     page_size: _builtins.int
     """How many at most; 20 unless given."""
     page_token: _builtins.str
     """From the page before."""
+    price_per_sqft_min: _builtins.int
+    """Least price per sq ft of carpet, in rupees."""
+    price_per_sqft_max: _builtins.int
+    """Greatest price per sq ft of carpet, in rupees; not less than the least."""
+    floor_min: _builtins.int
+    """Lowest floor, 0 for the ground floor."""
+    floor_max: _builtins.int
+    """Highest floor; not below the lowest."""
+    ready_by: _builtins.str
+    """One can move in by this day."""
+    has_media: _builtins.bool
+    """With pictures, or without."""
+    rera_verified: _builtins.bool
+    """Whether its project's RERA number has the shape that its state gives to such numbers."""
+    list_office_id: _builtins.str
+    """Its office."""
+    bbox: _builtins.str
+    """Within a box on the map: west,south,east,north in degrees."""
+    near: _builtins.str
+    """Around a point: latitude,longitude in degrees."""
+    radius_m: _builtins.int
+    """How far around it, in metres; 5000 unless given."""
+    polygon: _builtins.str
+    """Within a polygon on the map, which must not cross itself: longitude,latitude;… in degrees."""
     @_builtins.property
     def subdivision_name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Localities."""
@@ -903,6 +985,14 @@ class ListListingsRequest(_message.Message):
     def standard_status(self) -> _containers.RepeatedScalarFieldContainer[Global___StandardStatus.ValueType]:
         """Where it is in its life; active unless given."""
 
+    @_builtins.property
+    def posted_since(self) -> _timestamp_pb2.Timestamp:
+        """On the market since this time or later."""
+
+    @_builtins.property
+    def price_dropped_since(self) -> _timestamp_pb2.Timestamp:
+        """Became cheaper at this time or later."""
+
     def __init__(
         self,
         *,
@@ -927,37 +1017,81 @@ class ListListingsRequest(_message.Message):
         sort: _builtins.str | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str | None = ...,
+        price_per_sqft_min: _builtins.int | None = ...,
+        price_per_sqft_max: _builtins.int | None = ...,
+        floor_min: _builtins.int | None = ...,
+        floor_max: _builtins.int | None = ...,
+        ready_by: _builtins.str | None = ...,
+        posted_since: _timestamp_pb2.Timestamp | None = ...,
+        price_dropped_since: _timestamp_pb2.Timestamp | None = ...,
+        has_media: _builtins.bool | None = ...,
+        rera_verified: _builtins.bool | None = ...,
+        list_office_id: _builtins.str | None = ...,
+        bbox: _builtins.str | None = ...,
+        near: _builtins.str | None = ...,
+        radius_m: _builtins.int | None = ...,
+        polygon: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_list_agent_id", b"_list_agent_id", "_listing_type", b"_listing_type", "_page_size", b"_page_size", "_page_token", b"_page_token", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "_project_id", b"_project_id", "_q", b"_q", "_sort", b"_sort", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "list_agent_id", b"list_agent_id", "listing_type", b"listing_type", "page_size", b"page_size", "page_token", b"page_token", "possession_status", b"possession_status", "price_max", b"price_max", "price_min", b"price_min", "project_id", b"project_id", "q", b"q", "sort", b"sort"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_page_size", b"_page_size", "_page_token", b"_page_token", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "_sort", b"_sort", "bbox", b"bbox", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "floor_max", b"floor_max", "floor_min", b"floor_min", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "page_size", b"page_size", "page_token", b"page_token", "polygon", b"polygon", "possession_status", b"possession_status", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified", "sort", b"sort"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_list_agent_id", b"_list_agent_id", "_listing_type", b"_listing_type", "_page_size", b"_page_size", "_page_token", b"_page_token", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "_project_id", b"_project_id", "_q", b"_q", "_sort", b"_sort", "amenities", b"amenities", "bhk", b"bhk", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "facing", b"facing", "furnishing", b"furnishing", "list_agent_id", b"list_agent_id", "listing_type", b"listing_type", "page_size", b"page_size", "page_token", b"page_token", "possession_status", b"possession_status", "postal_code", b"postal_code", "price_max", b"price_max", "price_min", b"price_min", "project_id", b"project_id", "property_type", b"property_type", "q", b"q", "sort", b"sort", "standard_status", b"standard_status", "subdivision_name", b"subdivision_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_page_size", b"_page_size", "_page_token", b"_page_token", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "_sort", b"_sort", "amenities", b"amenities", "bbox", b"bbox", "bhk", b"bhk", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "facing", b"facing", "floor_max", b"floor_max", "floor_min", b"floor_min", "furnishing", b"furnishing", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "page_size", b"page_size", "page_token", b"page_token", "polygon", b"polygon", "possession_status", b"possession_status", "postal_code", b"postal_code", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "property_type", b"property_type", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified", "sort", b"sort", "standard_status", b"standard_status", "subdivision_name", b"subdivision_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bbox: _TypeAlias = _typing.Literal["bbox"]  # noqa: Y015
+    _WhichOneofArgType__bbox: _TypeAlias = _typing.Literal["_bbox", b"_bbox"]  # noqa: Y015
     _WhichOneofReturnType__carpet_area_max: _TypeAlias = _typing.Literal["carpet_area_max"]  # noqa: Y015
     _WhichOneofArgType__carpet_area_max: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max"]  # noqa: Y015
     _WhichOneofReturnType__carpet_area_min: _TypeAlias = _typing.Literal["carpet_area_min"]  # noqa: Y015
     _WhichOneofArgType__carpet_area_min: _TypeAlias = _typing.Literal["_carpet_area_min", b"_carpet_area_min"]  # noqa: Y015
     _WhichOneofReturnType__city: _TypeAlias = _typing.Literal["city"]  # noqa: Y015
     _WhichOneofArgType__city: _TypeAlias = _typing.Literal["_city", b"_city"]  # noqa: Y015
+    _WhichOneofReturnType__floor_max: _TypeAlias = _typing.Literal["floor_max"]  # noqa: Y015
+    _WhichOneofArgType__floor_max: _TypeAlias = _typing.Literal["_floor_max", b"_floor_max"]  # noqa: Y015
+    _WhichOneofReturnType__floor_min: _TypeAlias = _typing.Literal["floor_min"]  # noqa: Y015
+    _WhichOneofArgType__floor_min: _TypeAlias = _typing.Literal["_floor_min", b"_floor_min"]  # noqa: Y015
+    _WhichOneofReturnType__has_media: _TypeAlias = _typing.Literal["has_media"]  # noqa: Y015
+    _WhichOneofArgType__has_media: _TypeAlias = _typing.Literal["_has_media", b"_has_media"]  # noqa: Y015
     _WhichOneofReturnType__list_agent_id: _TypeAlias = _typing.Literal["list_agent_id"]  # noqa: Y015
     _WhichOneofArgType__list_agent_id: _TypeAlias = _typing.Literal["_list_agent_id", b"_list_agent_id"]  # noqa: Y015
+    _WhichOneofReturnType__list_office_id: _TypeAlias = _typing.Literal["list_office_id"]  # noqa: Y015
+    _WhichOneofArgType__list_office_id: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id"]  # noqa: Y015
     _WhichOneofReturnType__listing_type: _TypeAlias = _typing.Literal["listing_type"]  # noqa: Y015
     _WhichOneofArgType__listing_type: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type"]  # noqa: Y015
+    _WhichOneofReturnType__near: _TypeAlias = _typing.Literal["near"]  # noqa: Y015
+    _WhichOneofArgType__near: _TypeAlias = _typing.Literal["_near", b"_near"]  # noqa: Y015
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
     _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
     _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    _WhichOneofReturnType__polygon: _TypeAlias = _typing.Literal["polygon"]  # noqa: Y015
+    _WhichOneofArgType__polygon: _TypeAlias = _typing.Literal["_polygon", b"_polygon"]  # noqa: Y015
     _WhichOneofReturnType__possession_status: _TypeAlias = _typing.Literal["possession_status"]  # noqa: Y015
     _WhichOneofArgType__possession_status: _TypeAlias = _typing.Literal["_possession_status", b"_possession_status"]  # noqa: Y015
+    _WhichOneofReturnType__posted_since: _TypeAlias = _typing.Literal["posted_since"]  # noqa: Y015
+    _WhichOneofArgType__posted_since: _TypeAlias = _typing.Literal["_posted_since", b"_posted_since"]  # noqa: Y015
+    _WhichOneofReturnType__price_dropped_since: _TypeAlias = _typing.Literal["price_dropped_since"]  # noqa: Y015
+    _WhichOneofArgType__price_dropped_since: _TypeAlias = _typing.Literal["_price_dropped_since", b"_price_dropped_since"]  # noqa: Y015
     _WhichOneofReturnType__price_max: _TypeAlias = _typing.Literal["price_max"]  # noqa: Y015
     _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
     _WhichOneofReturnType__price_min: _TypeAlias = _typing.Literal["price_min"]  # noqa: Y015
     _WhichOneofArgType__price_min: _TypeAlias = _typing.Literal["_price_min", b"_price_min"]  # noqa: Y015
+    _WhichOneofReturnType__price_per_sqft_max: _TypeAlias = _typing.Literal["price_per_sqft_max"]  # noqa: Y015
+    _WhichOneofArgType__price_per_sqft_max: _TypeAlias = _typing.Literal["_price_per_sqft_max", b"_price_per_sqft_max"]  # noqa: Y015
+    _WhichOneofReturnType__price_per_sqft_min: _TypeAlias = _typing.Literal["price_per_sqft_min"]  # noqa: Y015
+    _WhichOneofArgType__price_per_sqft_min: _TypeAlias = _typing.Literal["_price_per_sqft_min", b"_price_per_sqft_min"]  # noqa: Y015
     _WhichOneofReturnType__project_id: _TypeAlias = _typing.Literal["project_id"]  # noqa: Y015
     _WhichOneofArgType__project_id: _TypeAlias = _typing.Literal["_project_id", b"_project_id"]  # noqa: Y015
     _WhichOneofReturnType__q: _TypeAlias = _typing.Literal["q"]  # noqa: Y015
     _WhichOneofArgType__q: _TypeAlias = _typing.Literal["_q", b"_q"]  # noqa: Y015
+    _WhichOneofReturnType__radius_m: _TypeAlias = _typing.Literal["radius_m"]  # noqa: Y015
+    _WhichOneofArgType__radius_m: _TypeAlias = _typing.Literal["_radius_m", b"_radius_m"]  # noqa: Y015
+    _WhichOneofReturnType__ready_by: _TypeAlias = _typing.Literal["ready_by"]  # noqa: Y015
+    _WhichOneofArgType__ready_by: _TypeAlias = _typing.Literal["_ready_by", b"_ready_by"]  # noqa: Y015
+    _WhichOneofReturnType__rera_verified: _TypeAlias = _typing.Literal["rera_verified"]  # noqa: Y015
+    _WhichOneofArgType__rera_verified: _TypeAlias = _typing.Literal["_rera_verified", b"_rera_verified"]  # noqa: Y015
     _WhichOneofReturnType__sort: _TypeAlias = _typing.Literal["sort"]  # noqa: Y015
     _WhichOneofArgType__sort: _TypeAlias = _typing.Literal["_sort", b"_sort"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bbox) -> _WhichOneofReturnType__bbox | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__carpet_area_max) -> _WhichOneofReturnType__carpet_area_max | None: ...
     @_typing.overload
@@ -965,23 +1099,49 @@ class ListListingsRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__city) -> _WhichOneofReturnType__city | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_max) -> _WhichOneofReturnType__floor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_min) -> _WhichOneofReturnType__floor_min | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_media) -> _WhichOneofReturnType__has_media | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__list_agent_id) -> _WhichOneofReturnType__list_agent_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_office_id) -> _WhichOneofReturnType__list_office_id | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__listing_type) -> _WhichOneofReturnType__listing_type | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__near) -> _WhichOneofReturnType__near | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__polygon) -> _WhichOneofReturnType__polygon | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__possession_status) -> _WhichOneofReturnType__possession_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__posted_since) -> _WhichOneofReturnType__posted_since | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_dropped_since) -> _WhichOneofReturnType__price_dropped_since | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__price_max) -> _WhichOneofReturnType__price_max | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__price_min) -> _WhichOneofReturnType__price_min | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_sqft_max) -> _WhichOneofReturnType__price_per_sqft_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_sqft_min) -> _WhichOneofReturnType__price_per_sqft_min | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__project_id) -> _WhichOneofReturnType__project_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__q) -> _WhichOneofReturnType__q | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius_m) -> _WhichOneofReturnType__radius_m | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready_by) -> _WhichOneofReturnType__ready_by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rera_verified) -> _WhichOneofReturnType__rera_verified | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sort) -> _WhichOneofReturnType__sort | None: ...
 
@@ -995,25 +1155,169 @@ class ListListingsResponse(_message.Message):
 
     LISTINGS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    READ_AS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty on the last."""
     @_builtins.property
     def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Listing]:
         """The listings."""
 
+    @_builtins.property
+    def read_as(self) -> Global___ReadAs:
+        """How `q` was read, where there was one."""
+
     def __init__(
         self,
         *,
         listings: _abc.Iterable[Global___Listing] | None = ...,
         next_page_token: _builtins.str = ...,
+        read_as: Global___ReadAs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_read_as", b"_read_as", "read_as", b"read_as"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["listings", b"listings", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_read_as", b"_read_as", "listings", b"listings", "next_page_token", b"next_page_token", "read_as", b"read_as"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__read_as: _TypeAlias = _typing.Literal["read_as"]  # noqa: Y015
+    _WhichOneofArgType__read_as: _TypeAlias = _typing.Literal["_read_as", b"_read_as"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__read_as) -> _WhichOneofReturnType__read_as | None: ...
 
 Global___ListListingsResponse: _TypeAlias = ListListingsResponse  # noqa: Y015
+
+@_typing.final
+class ReadAs(_message.Message):
+    """What was read from the words of a search. What a parameter says already is not read from them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTING_TYPE_FIELD_NUMBER: _builtins.int
+    PROPERTY_TYPE_FIELD_NUMBER: _builtins.int
+    BHK_FIELD_NUMBER: _builtins.int
+    PRICE_MIN_FIELD_NUMBER: _builtins.int
+    PRICE_MAX_FIELD_NUMBER: _builtins.int
+    FURNISHING_FIELD_NUMBER: _builtins.int
+    FACING_FIELD_NUMBER: _builtins.int
+    POSSESSION_STATUS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    POSTAL_CODE_FIELD_NUMBER: _builtins.int
+    listing_type: Global___ListingType.ValueType
+    """For sale or for rent."""
+    price_min: _builtins.int
+    """Least price in rupees."""
+    price_max: _builtins.int
+    """Greatest price in rupees."""
+    possession_status: Global___PossessionStatus.ValueType
+    """Whether one can move in."""
+    @_builtins.property
+    def property_type(self) -> _containers.RepeatedScalarFieldContainer[Global___PropertyType.ValueType]:
+        """Kinds of property."""
+
+    @_builtins.property
+    def bhk(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Bedroom-hall-kitchen counts."""
+
+    @_builtins.property
+    def furnishing(self) -> _containers.RepeatedScalarFieldContainer[Global___Furnishing.ValueType]:
+        """What stands in it."""
+
+    @_builtins.property
+    def facing(self) -> _containers.RepeatedScalarFieldContainer[Global___Facing.ValueType]:
+        """Where it looks."""
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
+        """The places that were meant: any of them."""
+
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The other words, looked for in addresses."""
+
+    @_builtins.property
+    def postal_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Pincodes."""
+
+    def __init__(
+        self,
+        *,
+        listing_type: Global___ListingType.ValueType | None = ...,
+        property_type: _abc.Iterable[Global___PropertyType.ValueType] | None = ...,
+        bhk: _abc.Iterable[_builtins.float] | None = ...,
+        price_min: _builtins.int | None = ...,
+        price_max: _builtins.int | None = ...,
+        furnishing: _abc.Iterable[Global___Furnishing.ValueType] | None = ...,
+        facing: _abc.Iterable[Global___Facing.ValueType] | None = ...,
+        possession_status: Global___PossessionStatus.ValueType | None = ...,
+        places: _abc.Iterable[Global___Place] | None = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+        postal_code: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "listing_type", b"listing_type", "possession_status", b"possession_status", "price_max", b"price_max", "price_min", b"price_min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "bhk", b"bhk", "facing", b"facing", "furnishing", b"furnishing", "listing_type", b"listing_type", "places", b"places", "possession_status", b"possession_status", "postal_code", b"postal_code", "price_max", b"price_max", "price_min", b"price_min", "property_type", b"property_type", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__listing_type: _TypeAlias = _typing.Literal["listing_type"]  # noqa: Y015
+    _WhichOneofArgType__listing_type: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type"]  # noqa: Y015
+    _WhichOneofReturnType__possession_status: _TypeAlias = _typing.Literal["possession_status"]  # noqa: Y015
+    _WhichOneofArgType__possession_status: _TypeAlias = _typing.Literal["_possession_status", b"_possession_status"]  # noqa: Y015
+    _WhichOneofReturnType__price_max: _TypeAlias = _typing.Literal["price_max"]  # noqa: Y015
+    _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
+    _WhichOneofReturnType__price_min: _TypeAlias = _typing.Literal["price_min"]  # noqa: Y015
+    _WhichOneofArgType__price_min: _TypeAlias = _typing.Literal["_price_min", b"_price_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__listing_type) -> _WhichOneofReturnType__listing_type | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__possession_status) -> _WhichOneofReturnType__possession_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_max) -> _WhichOneofReturnType__price_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_min) -> _WhichOneofReturnType__price_min | None: ...
+
+Global___ReadAs: _TypeAlias = ReadAs  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    """Somewhere to look for homes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CITY_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    LISTINGS_FIELD_NUMBER: _builtins.int
+    kind: Global___PlaceKind.ValueType
+    """What it is."""
+    name: _builtins.str
+    """What it is called."""
+    city: _builtins.str
+    """The city it is in; absent for a city and a builder."""
+    id: _builtins.str
+    """The project or the builder that it is."""
+    listings: _builtins.int
+    """How many listings are active there, as of some minutes ago."""
+    def __init__(
+        self,
+        *,
+        kind: Global___PlaceKind.ValueType = ...,
+        name: _builtins.str = ...,
+        city: _builtins.str | None = ...,
+        id: _builtins.str | None = ...,
+        listings: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_city", b"_city", "_id", b"_id", "city", b"city", "id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_city", b"_city", "_id", b"_id", "city", b"city", "id", b"id", "kind", b"kind", "listings", b"listings", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__city: _TypeAlias = _typing.Literal["city"]  # noqa: Y015
+    _WhichOneofArgType__city: _TypeAlias = _typing.Literal["_city", b"_city"]  # noqa: Y015
+    _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
+    _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__city) -> _WhichOneofReturnType__city | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015
 
 @_typing.final
 class UpdateListingRequest(_message.Message):

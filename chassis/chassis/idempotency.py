@@ -91,6 +91,11 @@ async def sweep(connection: AsyncConnection) -> None:
     )
 
 
+async def forget(connection: AsyncConnection, subject: str) -> None:
+    """Forget what a principal was answered: replies hold what is known of her."""
+    await connection.execute(delete(idempotency_key).where(idempotency_key.c.scope == subject))
+
+
 def _identity(call: Call) -> dict[str, str]:
     """Whose key it is: two callers may choose the same one."""
     assert call.idempotency is not None

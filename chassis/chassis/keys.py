@@ -27,6 +27,7 @@ from propmubi.auth.v1.events_pb2 import (
     RoleRevoked,
     SessionRevoked,
     SigningKeysChanged,
+    UserErased,
     UserSuspended,
 )
 from propmubi.common.v1.event_pb2 import Event
@@ -104,7 +105,7 @@ def heed(event: Event, revocations: Revocations, keys: Keys) -> None:
     session = SessionRevoked()
     if event.payload.Unpack(session):
         revocations.revoke_session(session.session_id)
-    for kind in (RoleRevoked, UserSuspended):
+    for kind in (RoleRevoked, UserSuspended, UserErased):
         user = kind()
         if event.payload.Unpack(user):
             revocations.revoke_user(user.user_id, issued_until=user.tokens_issued_before.seconds)

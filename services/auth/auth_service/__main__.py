@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 from auth_service import timers
 from auth_service.access_tokens import AccessTokens
+from auth_service.accounts.service import AccountService
 from auth_service.accounts.servicer import AccountServicer
 from auth_service.administration.service import AdministrationService
 from auth_service.administration.servicer import AdministrationServicer
 from auth_service.allowances import Allowance
+from auth_service.consents.repository import ConsentRepository
+from auth_service.consents.service import ConsentService
+from auth_service.consents.servicer import ConsentServicer
 from auth_service.guesses import Guesses
 from auth_service.otp.delivery import Delivery
 from auth_service.otp.domain import TOO_MANY_CODES
@@ -44,6 +48,7 @@ from propmubi.auth.v1.auth_pb2_grpc import (
     add_AuthServiceServicer_to_server,
     add_UserServiceServicer_to_server,
 )
+from propmubi.auth.v1.consents_pb2_grpc import add_ConsentServiceServicer_to_server
 from propmubi.auth.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
 from propmubi.auth.v1.signing_keys_pb2_grpc import add_SigningKeyServiceServicer_to_server
 
@@ -83,8 +88,9 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
             failures=settings.auth_failures_per_identifier,
         ),
     )
+    password_rows = PasswordRepository()
     passwords = PasswordService(
-        PasswordRepository(),
+        password_rows,
         users,
         sessions,
         Guesses(
@@ -112,13 +118,30 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     add_UserServiceServicer_to_server(UserServicer(database, users), server)
     page_tokens = PageTokens(settings.cursor_key.get_secret_value())
     add_SessionServiceServicer_to_server(SessionServicer(database, sessions, page_tokens), server)
-    accounts = AccountServicer(
-        database, users=users, otp=otp, delivery=delivery, passwords=passwords, hasher=hasher
+    consents = ConsentService(ConsentRepository(database), users)
+    add_ConsentServiceServicer_to_server(ConsentServicer(database, consents, page_tokens), server)
+    accounts = AccountService(
+        database,
+        user_rows,
+        users=users,
+        otp=otp,
+        passwords=password_rows,
+        sessions=sessions,
+        consents=consents,
     )
-    add_AccountServiceServicer_to_server(accounts, server)
+    own_account = AccountServicer(
+        database,
+        service=accounts,
+        users=users,
+        otp=otp,
+        delivery=delivery,
+        passwords=passwords,
+        hasher=hasher,
+    )
+    add_AccountServiceServicer_to_server(own_account, server)
     administration = AdministrationService(user_rows, users, sessions)
     add_AdministrationServiceServicer_to_server(
-        AdministrationServicer(database, administration, page_tokens), server
+        AdministrationServicer(database, administration, accounts, page_tokens), server
     )
     add_SigningKeyServiceServicer_to_server(SigningKeyServicer(database, keys), server)
     service.keys_loaded = keys.loaded
@@ -136,6 +159,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         "propmubi.auth.v1.UserService",
         "propmubi.auth.v1.AccountService",
         "propmubi.auth.v1.AdministrationService",
+        "propmubi.auth.v1.ConsentService",
     ]
 
 

@@ -1,5 +1,6 @@
 """The audit log: who did what to whose account, when and from where. Rows are added, never changed or removed."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,3 +106,8 @@ async def list_page(
         key=("audit.list_page", *named),
     )
     return [AuditEvent(**row) for row in rows]
+
+
+def is_person(actor: str) -> bool:
+    """Whether it was somebody with an account, and nothing of the platform."""
+    return re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", actor) is not None

@@ -30,6 +30,7 @@ from propmubi.auth.v1 import auth_pb2 as pb
 from propmubi.auth.v1.accounts_pb2_grpc import AccountServiceStub
 from propmubi.auth.v1.administration_pb2_grpc import AdministrationServiceStub
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub, UserServiceStub
+from propmubi.auth.v1.consents_pb2_grpc import ConsentServiceStub
 from propmubi.auth.v1.sessions_pb2_grpc import SessionServiceStub
 from propmubi.auth.v1.signing_keys_pb2_grpc import SigningKeyServiceStub
 
@@ -51,6 +52,9 @@ class Auth:
 
     def administration(self, token: str) -> Any:
         return AdministrationServiceStub(self.running.caller(token))
+
+    def consents(self, token: str) -> Any:
+        return ConsentServiceStub(self.running.caller(token))
 
     def accounts(self, token: str) -> Any:
         return AccountServiceStub(self.running.caller(token))

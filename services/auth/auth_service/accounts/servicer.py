@@ -1,11 +1,16 @@
 """AccountService on the wire: messages in, use cases, messages out."""
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
-from auth_service import metrics
+from auth_service import audit, metrics
+from auth_service.accounts.service import AccountService, Export, was_changed
+from auth_service.administration.servicer import event_to_proto, grants_to_proto
+from auth_service.audit import is_person
+from auth_service.consents.servicer import to_proto as consent_to_proto
 from auth_service.otp.delivery import CODE_SECONDS, Delivery
 from auth_service.otp.domain import Purpose
 from auth_service.otp.service import LIFETIME_SECONDS, OtpService
@@ -13,13 +18,18 @@ from auth_service.passwords.domain import was_set
 from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.service import Attempt, PasswordService
 from auth_service.passwords.strength import check_new
+from auth_service.sessions.servicer import to_proto as session_to_proto
 from auth_service.users.domain import User
 from auth_service.users.service import UserService
+from auth_service.users.servicer import to_proto
 from chassis.context import principal
 from chassis.database import Database
-from chassis.errors import DomainError, InvalidArgument, Violation
+from chassis.errors import DomainError, InvalidArgument, StaleVersion, Violation
+from chassis.identity import Principal
+from chassis.protobuf import timestamp
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import accounts_pb2_grpc
+from propmubi.auth.v1.auth_pb2 import User as UserMessage
 
 
 class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
@@ -29,6 +39,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         self,
         database: Database,
         *,
+        service: AccountService,
         users: UserService,
         otp: OtpService,
         delivery: Delivery,
@@ -36,6 +47,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         hasher: PasswordHasher,
     ) -> None:
         self._database = database
+        self._service = service
         self._users = users
         self._otp = otp
         self._delivery = delivery
@@ -45,7 +57,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
     async def RequestConfirmation(
         self, request: pb.RequestConfirmationRequest, context: Any
     ) -> pb.RequestConfirmationResponse:
-        user = await self._users.me(principal())
+        user = await self._users.active(principal())
         async with self._database.transaction() as tx:
             purpose = Purpose.CONFIRM.of(user.id)
             challenge_id, body = await self._otp.request(tx, user.phone, purpose)
@@ -60,14 +72,14 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
 
     async def SetPassword(self, request: pb.SetPasswordRequest, context: Any) -> Empty:
         caller = principal()
-        user = await self._users.me(caller)
+        user = await self._users.active(caller)
         with self._hasher.place():
             about_her = (user.full_name, user.email, user.phone)
             await self._hasher.run(lambda: check_new(request.password, about_her))
             attempt = await self._prove(request, user)
             encrypted = await self._hasher.hash(request.password, user.id)
             async with self._database.transaction() as tx:
-                await self._passwords.set(tx, caller, encrypted, attempt)
+                await self._passwords.set(tx, caller, user.phone, encrypted, attempt)
         self._delivery.post(user.phone, was_set())
         return Empty()
 
@@ -98,14 +110,85 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
 
     async def _confirm(self, given: pb.Confirmation, user: User) -> None:
         """Raises InvalidArgument unless the code is the one sent to the phone of `user`."""
-        challenge_id = uuid.UUID(given.challenge_id)
-        async with self._database.transaction() as tx:
-            proven = await self._otp.prove(
-                tx, challenge_id, given.code, Purpose.CONFIRM.of(user.id)
-            )
-        metrics.OTP.labels("refused" if isinstance(proven, DomainError) else "verified").inc()
+        proven = await self._proven(given, user, Purpose.CONFIRM, "confirmation")
         if proven != user.phone:
+            raise StaleVersion
+
+    async def _proven(
+        self, given: pb.Confirmation, user: User, purpose: Purpose, field: str
+    ) -> str:
+        """The phone that a code proved `user` to hold; raises InvalidArgument, which names `field`."""
+        async with self._database.transaction() as tx:
+            challenge_id, ours = uuid.UUID(given.challenge_id), purpose.of(user.id)
+            proven = await self._otp.prove(tx, challenge_id, given.code, ours)
+        if isinstance(proven, DomainError):
+            metrics.OTP.labels("refused").inc()
             raise InvalidArgument(
-                Violation("confirmation.code", "is wrong or has expired: ask for a new one"),
-                reason="OTP_INVALID",
+                Violation(f"{field}.code", "is wrong or has expired: ask for a new one"),
+                reason=proven.reason,
             )
+        metrics.OTP.labels("verified").inc()
+        return proven
+
+    async def RequestPhoneChange(
+        self, request: pb.RequestPhoneChangeRequest, context: Any
+    ) -> pb.RequestPhoneChangeResponse:
+        user = await self._users.active(principal())
+        new = self._service.new_phone(user, request.phone)
+        async with self._database.transaction() as tx:
+            confirming, proving = Purpose.CONFIRM.of(user.id), Purpose.NEW_PHONE.of(user.id)
+            current_id, to_current = await self._otp.request(tx, user.phone, confirming)
+            new_id, to_new = await self._otp.request(tx, new, proving)
+            reply = tx.reply(
+                pb.RequestPhoneChangeResponse(
+                    current_challenge_id=str(current_id),
+                    new_challenge_id=str(new_id),
+                    expires_in=LIFETIME_SECONDS,
+                )
+            )
+        for phone, body in ((user.phone, to_current), (new, to_new)):
+            metrics.OTP.labels("requested").inc()
+            self._delivery.post(phone, body, good_for=CODE_SECONDS)
+        return reply
+
+    async def ChangePhone(self, request: pb.ChangePhoneRequest, context: Any) -> UserMessage:
+        caller = principal()
+        user = await self._users.active(caller)
+        # The new one first: it is the one that may be mistyped, and a wrong try leaves both codes good.
+        new = await self._proven(request.new, user, Purpose.NEW_PHONE, "new")
+        old = await self._proven(request.current, user, Purpose.CONFIRM, "current")
+        async with self._database.transaction() as tx:
+            changed = await self._service.change_phone(tx, caller, old, new)
+        self._delivery.post(old, was_changed())
+        return to_proto(changed)
+
+    async def ExportMe(self, request: pb.ExportMeRequest, context: Any) -> pb.ExportMeResponse:
+        caller = principal()
+        async with self._database.transaction() as tx:
+            await audit.record(tx, "user.exported", actor=caller.subject, user_id=caller.user_id)
+        return _export(await self._service.export(caller), caller)
+
+    async def EraseMe(self, request: pb.EraseMeRequest, context: Any) -> Empty:
+        caller = principal()
+        user = await self._users.me(caller)
+        async with self._database.transaction() as tx:
+            await self._service.erase(tx, user, caller.subject)
+        return Empty()
+
+
+def _export(export: Export, caller: Principal) -> pb.ExportMeResponse:
+    reply = pb.ExportMeResponse(
+        user=to_proto(export.user),
+        role_grants=grants_to_proto(export.grants),
+        consents=[consent_to_proto(consent) for consent in export.consents],
+        sessions=[session_to_proto(session, caller.session_id) for session in export.sessions],
+        audit_events=[event_to_proto(event) for event in export.audit_events],
+        exported_at=timestamp(datetime.now(UTC)),
+    )
+    for event in reply.audit_events:
+        # Who of the administrators it was, and where anybody else was, is not hers to take along.
+        if event.actor != caller.subject:
+            event.client_address = ""
+            if is_person(event.actor):
+                event.actor = "administrator"
+    return reply

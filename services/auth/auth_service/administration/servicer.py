@@ -1,14 +1,17 @@
 """AdministrationService on the wire: messages in, use cases, messages out."""
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from google.protobuf.empty_pb2 import Empty
 
 from auth_service import audit
+from auth_service.accounts.service import AccountService
 from auth_service.administration.service import AdministrationService
-from auth_service.users.domain import UserStatus
+from auth_service.audit import AuditEvent
+from auth_service.users.domain import RoleGrant, UserStatus
 from auth_service.users.servicer import to_proto
 from chassis.context import principal
 from chassis.database import Database
@@ -23,10 +26,15 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
     """Serves propmubi.auth.v1.AdministrationService."""
 
     def __init__(
-        self, database: Database, service: AdministrationService, page_tokens: PageTokens
+        self,
+        database: Database,
+        service: AdministrationService,
+        accounts: AccountService,
+        page_tokens: PageTokens,
     ) -> None:
         self._database = database
         self._service = service
+        self._accounts = accounts
         self._page_tokens = page_tokens
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
@@ -60,13 +68,17 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
                 to_proto(await self._service.reinstate(tx, principal(), user_id, reason))
             )
 
+    async def EraseUser(self, request: pb.EraseUserRequest, context: Any) -> Empty:
+        user = await self._service.get(uuid.UUID(request.user_id))
+        async with self._database.transaction() as tx:
+            await self._accounts.erase(tx, user, principal().subject)
+            return tx.reply(Empty())
+
     async def ListRoleGrants(
         self, request: pb.ListRoleGrantsRequest, context: Any
     ) -> pb.ListRoleGrantsResponse:
-        reply = pb.ListRoleGrantsResponse()
-        for grant in await self._service.grants(uuid.UUID(request.user_id)):
-            fill(reply.grants.add(), grant, "role", "granted_by", "granted_at")
-        return reply
+        grants = await self._service.grants(uuid.UUID(request.user_id))
+        return pb.ListRoleGrantsResponse(grants=grants_to_proto(grants))
 
     async def GrantRole(self, request: pb.GrantRoleRequest, context: Any) -> User:
         user_id = uuid.UUID(request.user_id)
@@ -97,17 +109,25 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
         )
         shown, token = page.cut(found)
         return pb.ListAuditEventsResponse(
-            audit_events=[_audit_event(event) for event in shown], next_page_token=token
+            audit_events=[event_to_proto(event) for event in shown], next_page_token=token
         )
 
 
-def _audit_event(event: audit.AuditEvent) -> pb.AuditEvent:
-    message = pb.AuditEvent(
-        details={
-            name: said if isinstance(said, str) else orjson.dumps(said).decode()
-            for name, said in event.details.items()
-        }
-    )
+def grants_to_proto(grants: Iterable[RoleGrant]) -> list[pb.RoleGrant]:
+    messages = []
+    for grant in grants:
+        messages.append(pb.RoleGrant())
+        fill(messages[-1], grant, "role", "granted_by", "granted_at")
+    return messages
+
+
+def event_to_proto(event: AuditEvent) -> pb.AuditEvent:
+    details = {
+        name: said if isinstance(said, str) else orjson.dumps(said).decode()
+        for name, said in event.details.items()
+        if said is not None
+    }
+    message = pb.AuditEvent(details=details)
     fill(
         message,
         event,

@@ -89,6 +89,9 @@ class OtpRepository:
         tried = await tx.execute(_TRY, {"challenge_id": challenge_id, "given": code_hash})
         return tried.scalar() == ChallengeStatus.VERIFIED
 
+    async def remove(self, tx: Transaction, phone: str) -> None:
+        await tx.execute(delete(otp_challenges).where(otp_challenges.c.phone == phone))
+
     async def sweep(self, tx: Transaction) -> None:
         """Forget challenges that were over long ago."""
         await tx.execute(

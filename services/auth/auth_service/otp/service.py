@@ -118,6 +118,10 @@ class OtpService:
         await self._guesses.succeeded(tx, guess)
         return phone
 
+    async def forget(self, tx: Transaction, phone: str) -> None:
+        """Forget what was sent to `phone`; how often it was is remembered for a day, lest it be sent to without end."""
+        await self._challenges.remove(tx, phone)
+
     async def unlock(self, tx: Transaction, caller: Principal, phone: str) -> None:
         """Forget all failures at `phone`, by whatever method: an administrator knows who holds it."""
         number = phones.normalise(phone)

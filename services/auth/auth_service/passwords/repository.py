@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from auth_service.passwords.domain import Stored
@@ -37,6 +37,9 @@ class PasswordRepository:
             .values(user_id=user_id, **fresh)
             .on_conflict_do_update(index_elements=[passwords.c.user_id], set_=fresh)
         )
+
+    async def remove(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        await tx.execute(delete(passwords).where(passwords.c.user_id == user_id))
 
     async def still(self, tx: Transaction, stored: Stored) -> bool:
         """Whether it is her password yet."""

@@ -65,43 +65,48 @@ class PasswordService:
             )
         return refused()
 
-    async def confirm(self, tx: Transaction, attempt: Attempt, user: User) -> bool:
-        """Count a right try as none, unless the password or the phone of `user`, who is locked, changed meanwhile."""
-        stored = attempt.stored
-        if stored is None or user.phone != attempt.guess.phone:
-            return False
-        if not await self._passwords.still(tx, stored):
-            return False
-        await self._guesses.succeeded(tx, attempt.guess)
-        return True
-
     async def sign_in(
         self, tx: Transaction, attempt: Attempt, matched: bool
     ) -> SignedIn | DomainError:
         """A session for who knew the password. A refusal is returned, not raised, so that its record is committed."""
         if not matched or attempt.stored is None:
             return await self.refuse(tx, attempt, ANYBODY)
+        # Everybody locks in this order: sessions, guesses, codes, users, and what else is theirs.
+        await self._guesses.succeeded(tx, attempt.guess)
         try:
             user = await self._users.returning(tx, attempt.stored.user_id)
         except PermissionDenied as error:
             return error
-        if not await self.confirm(tx, attempt, user):
+        if not await self._is_right_yet(tx, attempt, user):
             return refused()
         return await self._sessions.start(tx, user)
 
     async def set(
-        self, tx: Transaction, caller: Principal, encrypted_hash: bytes, attempt: Attempt | None
+        self,
+        tx: Transaction,
+        caller: Principal,
+        phone: str,
+        encrypted_hash: bytes,
+        attempt: Attempt | None,
     ) -> None:
-        """Make it the caller's password, who proved by `attempt`, a right one, or by a code to be herself. Whoever else
-        is signed in to her account is signed out.
+        """Make it the password of the caller, whose `phone` that is and who proved by `attempt`, a right one, or by a
+        code to be herself. Whoever else is signed in to her account is signed out.
         """
         session_id = uuid.UUID(caller.session_id)
         await self._sessions.end_all(
             tx, caller.user_id, caller.subject, "password_set", kept=session_id
         )
+        await self._guesses.forget(tx, phone)
+        if attempt is not None:
+            await self._guesses.succeeded(tx, attempt.guess)
         user = await self._users.returning(tx, caller.user_id)
-        if attempt is not None and not await self.confirm(tx, attempt, user):
+        if attempt is not None and not await self._is_right_yet(tx, attempt, user):
             raise StaleVersion
         await self._passwords.set(tx, user.id, encrypted_hash)
-        await self._guesses.forget(tx, user.phone)
         await audit.record(tx, "password.set", actor=caller.subject, user_id=user.id)
+
+    async def _is_right_yet(self, tx: Transaction, attempt: Attempt, user: User) -> bool:
+        """Whether neither the phone nor the password of `user`, who is locked, changed since they were compared."""
+        if user.phone != attempt.guess.phone or attempt.stored is None:
+            return False
+        return await self._passwords.still(tx, attempt.stored)

@@ -241,6 +241,17 @@ class SessionRepository:
         found = select(exists().where(sessions.c.id == session_id, sessions.c.user_id == user_id))
         return bool((await tx.execute(found)).scalar())
 
+    async def remove_tokens(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        """Forget all refresh tokens of `user_id`. A refresh locks its token before its session: so do this first."""
+        hers = select(sessions.c.id).where(sessions.c.user_id == user_id)
+        await tx.execute(delete(refresh_tokens).where(refresh_tokens.c.session_id.in_(hers)))
+
+    async def mask(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        """Forget which devices and addresses the sessions of `user_id` were of."""
+        await tx.execute(
+            update(sessions).where(sessions.c.user_id == user_id).values(user_agent="", ip="")
+        )
+
     async def sweep(self, tx: Transaction) -> None:
         """Forget tokens that are past their time, and sessions that were over long ago."""
         await tx.execute(delete(refresh_tokens).where(refresh_tokens.c.expires_at < func.now()))

@@ -128,6 +128,15 @@ class SessionService:
         """
         return await self._end(tx, user_id, actor, reason, kept=kept)
 
+    async def end_for_good(self, tx: Transaction, user_id: uuid.UUID, actor: str) -> None:
+        """End the sessions of `user_id`, who is to be erased, and forget their tokens; before she is locked."""
+        await self._sessions.remove_tokens(tx, user_id)
+        await self.end_all(tx, user_id, actor, "erased")
+
+    async def mask(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        """Leave nothing personal in the sessions of `user_id`, who is locked, so that she starts no other."""
+        await self._sessions.mask(tx, user_id)
+
     async def _end(
         self,
         tx: Transaction,

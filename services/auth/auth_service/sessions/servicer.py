@@ -71,11 +71,11 @@ class SessionServicer(sessions_pb2_grpc.SessionServiceServicer):
         shown, token = page.cut(found)
         current = principal().session_id
         return pb.ListSessionsResponse(
-            sessions=[_to_proto(session, current) for session in shown], next_page_token=token
+            sessions=[to_proto(session, current) for session in shown], next_page_token=token
         )
 
 
-def _to_proto(session: Session, current: str) -> pb.Session:
+def to_proto(session: Session, current: str) -> pb.Session:
     message = pb.Session(current=str(session.id) == current)
     fill(
         message,

@@ -16,10 +16,14 @@ class UserStatus(StrEnum):
     ERASED = "erased"
 
 
-# pending → active ⇄ suspended
+# pending → active ⇄ suspended → erased
 TRANSITIONS: Mapping[str, tuple[frozenset[UserStatus], UserStatus]] = {
     "suspend": (frozenset({UserStatus.ACTIVE}), UserStatus.SUSPENDED),
     "reinstate": (frozenset({UserStatus.SUSPENDED}), UserStatus.ACTIVE),
+    "erase": (
+        frozenset({UserStatus.PENDING, UserStatus.ACTIVE, UserStatus.SUSPENDED}),
+        UserStatus.ERASED,
+    ),
 }
 
 # What everybody may do who has an account.

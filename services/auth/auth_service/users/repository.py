@@ -2,16 +2,21 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 
-from auth_service.users.domain import BUYER, RoleGrant, User, UserStatus
+from auth_service.users.domain import BUYER, RoleGrant, User, UserStatus, status_after
 from auth_service.users.models import role_grants, users
 from chassis.database import Database, Transaction
-from chassis.errors import NotFound, StaleVersion
+from chassis.errors import AlreadyExists, NotFound, StaleVersion, Unavailable
 from chassis.ids import new_id
+
+# How often a phone may change hands while its user is looked for.
+ATTEMPTS = 3
 
 _GET = select(users).where(users.c.id == bindparam("id"))
 _GRANTED = (
@@ -95,18 +100,26 @@ class UserRepository:
         return found
 
     async def of_phone(self, tx: Transaction, phone: str) -> tuple[User, bool]:
-        """The user with `phone`, made if there is none, locked until the transaction ends; and whether she is new."""
-        added = await tx.execute(
-            upsert(users)
-            .values(id=new_id(), phone=phone, roles=[BUYER], status=UserStatus.PENDING)
-            .on_conflict_do_nothing(index_elements=[users.c.phone])
-            .returning(users)
-        )
-        new = added.mappings().first()
-        if new is not None:
-            return user_of(new), True
-        found = await tx.execute(select(users).where(users.c.phone == phone).with_for_update())
-        return user_of(found.mappings().one()), False
+        """The user with `phone`, made if there is none, locked until the transaction ends; and whether she is new.
+
+        Raises Unavailable when the phone changes hands all the while.
+        """
+        for _ in range(ATTEMPTS):
+            added = await tx.execute(
+                upsert(users)
+                .values(id=new_id(), phone=phone, roles=[BUYER], status=UserStatus.PENDING)
+                .on_conflict_do_nothing(index_elements=[users.c.phone])
+                .returning(users)
+            )
+            new = added.mappings().first()
+            if new is not None:
+                return user_of(new), True
+            found = await tx.execute(select(users).where(users.c.phone == phone).with_for_update())
+            known = found.mappings().first()
+            if known is not None:
+                return user_of(known), False
+            # Whoever had it was erased, or took another, while it was waited for: it is free.
+        raise Unavailable("Others were changing the same: try again.")
 
     async def change(self, tx: Transaction, user: User, changes: Mapping[str, Any]) -> User:
         """Write `changes` to `user`; raises StaleVersion when she changed since she was read."""
@@ -120,6 +133,26 @@ class UserRepository:
         if row is None:
             raise StaleVersion
         return user_of(row)
+
+    async def change_phone(self, tx: Transaction, user: User, phone: str) -> User:
+        """Give `user` another phone; raises AlreadyExists when somebody else has it."""
+        try:
+            return await self.change(tx, user, {"phone": phone})
+        except IntegrityError as error:
+            raise AlreadyExists("Somebody else has this phone.") from error
+
+    async def erase(self, tx: Transaction, user: User, now: datetime) -> None:
+        """Leave nothing of `user` but her id; her phone is free."""
+        await tx.execute(delete(role_grants).where(role_grants.c.user_id == user.id))
+        personal = ("email", "full_name", "agent_id", "office_id", "builder_id")
+        changes: dict[str, Any] = {
+            **dict.fromkeys(personal),
+            "phone": f"erased:{user.id}",
+            "roles": [],
+            "status": status_after(user, "erase"),
+            "tokens_refused_until": now,
+        }
+        await self.change(tx, user, changes)
 
     async def add_grant(
         self, tx: Transaction, user_id: uuid.UUID, role: str, granted_by: str

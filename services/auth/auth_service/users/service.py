@@ -28,6 +28,16 @@ class UserService:
     async def me(self, caller: Principal) -> User:
         return await self._users.get(caller.user_id)
 
+    async def active(self, caller: Principal) -> User:
+        """The caller's account; raises PermissionDenied when her tokens are about to be refused."""
+        user = await self._users.get(caller.user_id)
+        check_may_sign_in(user)
+        return user
+
+    async def get(self, user_id: uuid.UUID) -> User:
+        """Anybody's account; raises NotFound."""
+        return await self._users.get(user_id)
+
     async def update(
         self,
         tx: Transaction,
@@ -36,7 +46,7 @@ class UserService:
         expected_version: int | None,
     ) -> User:
         """Change the caller's own account."""
-        user = await self._users.locked(tx, caller.user_id)
+        user = await self.returning(tx, caller.user_id)
         check_version(expected_version, user.version)
         wanted = {field: value.strip() if value else None for field, value in changes.items()}
         if wanted.get("full_name") == "":
@@ -68,7 +78,7 @@ class UserService:
         return user
 
     async def returning(self, tx: Transaction, user_id: uuid.UUID) -> User:
-        """The user, locked, who proved by her password who she is; raises PermissionDenied as `sign_in` does."""
+        """A user who is known already, locked; raises PermissionDenied as `sign_in` does."""
         user = await self._users.locked(tx, user_id)
         check_may_sign_in(user)
         return user
@@ -119,6 +129,8 @@ class UserService:
     async def _grant(
         self, tx: Transaction, user: User, role: str, by: str, **ids: uuid.UUID | None
     ) -> User:
+        if user.status is UserStatus.ERASED:
+            return user  # What is told of her late concerns nobody any more.
         if role in user.roles:
             changed = {name: value for name, value in ids.items() if getattr(user, name) != value}
             return await self._users.change(tx, user, changed) if changed else user

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from auth_service import allowances, audit, guesses
+from auth_service.consents.models import consents
 from auth_service.metadata import metadata
 from auth_service.otp.models import otp_challenges, otp_days
 from auth_service.passwords.models import passwords
@@ -23,6 +24,7 @@ from devstack.testing import ROLE_PASSWORD
 TABLES = [
     allowances.allowances,
     audit.audit_events,
+    consents,
     guesses.failures_in_a_row,
     otp_challenges,
     otp_days,

@@ -25,10 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from propmubi.auth.v1 import administration_pb2 as propmubi_dot_auth_dot_v1_dot_administration__pb2
+from propmubi.auth.v1 import auth_pb2 as propmubi_dot_auth_dot_v1_dot_auth__pb2
+from propmubi.auth.v1 import consents_pb2 as propmubi_dot_auth_dot_v1_dot_consents__pb2
+from propmubi.auth.v1 import sessions_pb2 as propmubi_dot_auth_dot_v1_dot_sessions__pb2
 from propmubi.options.v1 import options_pb2 as propmubi_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpropmubi/auth/v1/accounts.proto\x12\x10propmubi.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a!propmubi/options/v1/options.proto\"\x1c\n\x1aRequestConfirmationRequest\"G\n\x1bRequestConfirmationResponse\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\"d\n\x0c\x43onfirmation\x12 \n\x0c\x63hallenge_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\x8a\xb5\x18\x02 \x01\x12\x32\n\x04\x63ode\x18\x02 \x01(\tB$\xe2\x41\x01\x02\x8a\xb5\x18\x0c\x1a\n^[0-9]{6}$\x90\xb5\x18\x01\x9a\xb5\x18\x08\"123456\"\"\xeb\x01\n\x12SetPasswordRequest\x12\x46\n\x08password\x18\x01 \x01(\tB4\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x0c\x10\x80\x02\x90\xb5\x18\x01\x9a\xb5\x18\x1f\"monsoon tiffin lantern quartz\"\x12,\n\x10\x63urrent_password\x18\x02 \x01(\tB\r\x8a\xb5\x18\x05\x08\x01\x10\x80\x02\x90\xb5\x18\x01H\x00\x88\x01\x01\x12\x39\n\x0c\x63onfirmation\x18\x03 \x01(\x0b\x32\x1e.propmubi.auth.v1.ConfirmationH\x01\x88\x01\x01\x42\x13\n\x11_current_passwordB\x0f\n\r_confirmation2\xab\x02\n\x0e\x41\x63\x63ountService\x12\x9e\x01\n\x13RequestConfirmation\x12,.propmubi.auth.v1.RequestConfirmationRequest\x1a-.propmubi.auth.v1.RequestConfirmationResponse\"*\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x04\xa0\xb5\x18\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/users/me/otp:\x01*\x12x\n\x0bSetPassword\x12$.propmubi.auth.v1.SetPasswordRequest\x1a\x16.google.protobuf.Empty\"+\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x03\x82\xd3\xe4\x93\x02\x1a\x1a\x15/v1/users/me/password:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpropmubi/auth/v1/accounts.proto\x12\x10propmubi.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%propmubi/auth/v1/administration.proto\x1a\x1bpropmubi/auth/v1/auth.proto\x1a\x1fpropmubi/auth/v1/consents.proto\x1a\x1fpropmubi/auth/v1/sessions.proto\x1a!propmubi/options/v1/options.proto\"\x1c\n\x1aRequestConfirmationRequest\"G\n\x1bRequestConfirmationResponse\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\"d\n\x0c\x43onfirmation\x12 \n\x0c\x63hallenge_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\x8a\xb5\x18\x02 \x01\x12\x32\n\x04\x63ode\x18\x02 \x01(\tB$\xe2\x41\x01\x02\x8a\xb5\x18\x0c\x1a\n^[0-9]{6}$\x90\xb5\x18\x01\x9a\xb5\x18\x08\"123456\"\"\xeb\x01\n\x12SetPasswordRequest\x12\x46\n\x08password\x18\x01 \x01(\tB4\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x0c\x10\x80\x02\x90\xb5\x18\x01\x9a\xb5\x18\x1f\"monsoon tiffin lantern quartz\"\x12,\n\x10\x63urrent_password\x18\x02 \x01(\tB\r\x8a\xb5\x18\x05\x08\x01\x10\x80\x02\x90\xb5\x18\x01H\x00\x88\x01\x01\x12\x39\n\x0c\x63onfirmation\x18\x03 \x01(\x0b\x32\x1e.propmubi.auth.v1.ConfirmationH\x01\x88\x01\x01\x42\x13\n\x11_current_passwordB\x0f\n\r_confirmation\"O\n\x19RequestPhoneChangeRequest\x12\x32\n\x05phone\x18\x01 \x01(\tB#\xe2\x41\x01\x02\x8a\xb5\x18\x04\x10\x14 \x02\x90\xb5\x18\x01\x9a\xb5\x18\x0f\"+919876543211\"\"h\n\x1aRequestPhoneChangeResponse\x12\x1c\n\x14\x63urrent_challenge_id\x18\x01 \x01(\t\x12\x18\n\x10new_challenge_id\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\"~\n\x12\x43hangePhoneRequest\x12\x35\n\x07\x63urrent\x18\x01 \x01(\x0b\x32\x1e.propmubi.auth.v1.ConfirmationB\x04\xe2\x41\x01\x02\x12\x31\n\x03new\x18\x02 \x01(\x0b\x32\x1e.propmubi.auth.v1.ConfirmationB\x04\xe2\x41\x01\x02\"\x11\n\x0f\x45xportMeRequest\"\xa9\x02\n\x10\x45xportMeResponse\x12$\n\x04user\x18\x01 \x01(\x0b\x32\x16.propmubi.auth.v1.User\x12\x30\n\x0brole_grants\x18\x02 \x03(\x0b\x32\x1b.propmubi.auth.v1.RoleGrant\x12+\n\x08\x63onsents\x18\x03 \x03(\x0b\x32\x19.propmubi.auth.v1.Consent\x12+\n\x08sessions\x18\x04 \x03(\x0b\x32\x19.propmubi.auth.v1.Session\x12\x32\n\x0c\x61udit_events\x18\x05 \x03(\x0b\x32\x1c.propmubi.auth.v1.AuditEvent\x12/\n\x0b\x65xported_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0e\x45raseMeRequest2\xaa\x06\n\x0e\x41\x63\x63ountService\x12\x9e\x01\n\x13RequestConfirmation\x12,.propmubi.auth.v1.RequestConfirmationRequest\x1a-.propmubi.auth.v1.RequestConfirmationResponse\"*\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x04\xa0\xb5\x18\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/users/me/otp:\x01*\x12x\n\x0bSetPassword\x12$.propmubi.auth.v1.SetPasswordRequest\x1a\x16.google.protobuf.Empty\"+\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x03\x82\xd3\xe4\x93\x02\x1a\x1a\x15/v1/users/me/password:\x01*\x12\xa1\x01\n\x12RequestPhoneChange\x12+.propmubi.auth.v1.RequestPhoneChangeRequest\x1a,.propmubi.auth.v1.RequestPhoneChangeResponse\"0\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x04\xa0\xb5\x18\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/users/me/phone/otp:\x01*\x12u\n\x0b\x43hangePhone\x12$.propmubi.auth.v1.ChangePhoneRequest\x1a\x16.propmubi.auth.v1.User\"(\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x03\x82\xd3\xe4\x93\x02\x17\x1a\x12/v1/users/me/phone:\x01*\x12|\n\x08\x45xportMe\x12!.propmubi.auth.v1.ExportMeRequest\x1a\".propmubi.auth.v1.ExportMeResponse\")\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x18\"\x13/v1/users/me/export:\x01*\x12\x64\n\x07\x45raseMe\x12 .propmubi.auth.v1.EraseMeRequest\x1a\x16.google.protobuf.Empty\"\x1f\x8a\xb5\x18\x03\n\x01\x02\x90\xb5\x18\x02\x82\xd3\xe4\x93\x02\x0e*\x0c/v1/users/meb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,18 +48,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETPASSWORDREQUEST'].fields_by_name['password']._serialized_options = b'\342A\001\002\212\265\030\005\010\014\020\200\002\220\265\030\001\232\265\030\037\"monsoon tiffin lantern quartz\"'
   _globals['_SETPASSWORDREQUEST'].fields_by_name['current_password']._loaded_options = None
   _globals['_SETPASSWORDREQUEST'].fields_by_name['current_password']._serialized_options = b'\212\265\030\005\010\001\020\200\002\220\265\030\001'
+  _globals['_REQUESTPHONECHANGEREQUEST'].fields_by_name['phone']._loaded_options = None
+  _globals['_REQUESTPHONECHANGEREQUEST'].fields_by_name['phone']._serialized_options = b'\342A\001\002\212\265\030\004\020\024 \002\220\265\030\001\232\265\030\017\"+919876543211\"'
+  _globals['_CHANGEPHONEREQUEST'].fields_by_name['current']._loaded_options = None
+  _globals['_CHANGEPHONEREQUEST'].fields_by_name['current']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEPHONEREQUEST'].fields_by_name['new']._loaded_options = None
+  _globals['_CHANGEPHONEREQUEST'].fields_by_name['new']._serialized_options = b'\342A\001\002'
   _globals['_ACCOUNTSERVICE'].methods_by_name['RequestConfirmation']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['RequestConfirmation']._serialized_options = b'\212\265\030\003\n\001\002\220\265\030\004\240\265\030\002\202\323\344\223\002\025\"\020/v1/users/me/otp:\001*'
   _globals['_ACCOUNTSERVICE'].methods_by_name['SetPassword']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['SetPassword']._serialized_options = b'\212\265\030\003\n\001\002\220\265\030\003\202\323\344\223\002\032\032\025/v1/users/me/password:\001*'
-  _globals['_REQUESTCONFIRMATIONREQUEST']._serialized_start=180
-  _globals['_REQUESTCONFIRMATIONREQUEST']._serialized_end=208
-  _globals['_REQUESTCONFIRMATIONRESPONSE']._serialized_start=210
-  _globals['_REQUESTCONFIRMATIONRESPONSE']._serialized_end=281
-  _globals['_CONFIRMATION']._serialized_start=283
-  _globals['_CONFIRMATION']._serialized_end=383
-  _globals['_SETPASSWORDREQUEST']._serialized_start=386
-  _globals['_SETPASSWORDREQUEST']._serialized_end=621
-  _globals['_ACCOUNTSERVICE']._serialized_start=624
-  _globals['_ACCOUNTSERVICE']._serialized_end=923
+  _globals['_ACCOUNTSERVICE'].methods_by_name['RequestPhoneChange']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['RequestPhoneChange']._serialized_options = b'\212\265\030\003\n\001\002\220\265\030\004\240\265\030\002\202\323\344\223\002\033\"\026/v1/users/me/phone/otp:\001*'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ChangePhone']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ChangePhone']._serialized_options = b'\212\265\030\003\n\001\002\220\265\030\003\202\323\344\223\002\027\032\022/v1/users/me/phone:\001*'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ExportMe']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ExportMe']._serialized_options = b'\212\265\030\003\n\001\002\220\265\030\002\202\323\344\223\002\030\"\023/v1/users/me/export:\001*'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['EraseMe']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['EraseMe']._serialized_options = b'\212\265\030\003\n\001\002\220\265\030\002\202\323\344\223\002\016*\014/v1/users/me'
+  _globals['_REQUESTCONFIRMATIONREQUEST']._serialized_start=347
+  _globals['_REQUESTCONFIRMATIONREQUEST']._serialized_end=375
+  _globals['_REQUESTCONFIRMATIONRESPONSE']._serialized_start=377
+  _globals['_REQUESTCONFIRMATIONRESPONSE']._serialized_end=448
+  _globals['_CONFIRMATION']._serialized_start=450
+  _globals['_CONFIRMATION']._serialized_end=550
+  _globals['_SETPASSWORDREQUEST']._serialized_start=553
+  _globals['_SETPASSWORDREQUEST']._serialized_end=788
+  _globals['_REQUESTPHONECHANGEREQUEST']._serialized_start=790
+  _globals['_REQUESTPHONECHANGEREQUEST']._serialized_end=869
+  _globals['_REQUESTPHONECHANGERESPONSE']._serialized_start=871
+  _globals['_REQUESTPHONECHANGERESPONSE']._serialized_end=975
+  _globals['_CHANGEPHONEREQUEST']._serialized_start=977
+  _globals['_CHANGEPHONEREQUEST']._serialized_end=1103
+  _globals['_EXPORTMEREQUEST']._serialized_start=1105
+  _globals['_EXPORTMEREQUEST']._serialized_end=1122
+  _globals['_EXPORTMERESPONSE']._serialized_start=1125
+  _globals['_EXPORTMERESPONSE']._serialized_end=1422
+  _globals['_ERASEMEREQUEST']._serialized_start=1424
+  _globals['_ERASEMEREQUEST']._serialized_end=1440
+  _globals['_ACCOUNTSERVICE']._serialized_start=1443
+  _globals['_ACCOUNTSERVICE']._serialized_end=2253
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,15 @@
 isort:skip_file
 What the signed-in person does with her account that needs more than her being signed in."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from propmubi.auth.v1 import administration_pb2 as _administration_pb2
+from propmubi.auth.v1 import auth_pb2 as _auth_pb2
+from propmubi.auth.v1 import consents_pb2 as _consents_pb2
+from propmubi.auth.v1 import sessions_pb2 as _sessions_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -123,3 +130,173 @@ class SetPasswordRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__current_password) -> _WhichOneofReturnType__current_password | None: ...
 
 Global___SetPasswordRequest: _TypeAlias = SetPasswordRequest  # noqa: Y015
+
+@_typing.final
+class RequestPhoneChangeRequest(_message.Message):
+    """The phone one is to have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    phone: _builtins.str
+    """The phone: E.164, or a bare 10-digit Indian mobile number."""
+    def __init__(
+        self,
+        *,
+        phone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone", b"phone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPhoneChangeRequest: _TypeAlias = RequestPhoneChangeRequest  # noqa: Y015
+
+@_typing.final
+class RequestPhoneChangeResponse(_message.Message):
+    """Where the one-time passwords can be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENT_CHALLENGE_ID_FIELD_NUMBER: _builtins.int
+    NEW_CHALLENGE_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    current_challenge_id: _builtins.str
+    """Names the challenge sent to the phone one has."""
+    new_challenge_id: _builtins.str
+    """Names the challenge sent to the phone one is to have."""
+    expires_in: _builtins.int
+    """Seconds until the codes expire."""
+    def __init__(
+        self,
+        *,
+        current_challenge_id: _builtins.str = ...,
+        new_challenge_id: _builtins.str = ...,
+        expires_in: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_challenge_id", b"current_challenge_id", "expires_in", b"expires_in", "new_challenge_id", b"new_challenge_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPhoneChangeResponse: _TypeAlias = RequestPhoneChangeResponse  # noqa: Y015
+
+@_typing.final
+class ChangePhoneRequest(_message.Message):
+    """The codes that were sent to both phones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENT_FIELD_NUMBER: _builtins.int
+    NEW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def current(self) -> Global___Confirmation:
+        """The code sent to the phone one has."""
+
+    @_builtins.property
+    def new(self) -> Global___Confirmation:
+        """The code sent to the phone one is to have."""
+
+    def __init__(
+        self,
+        *,
+        current: Global___Confirmation | None = ...,
+        new: Global___Confirmation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "new", b"new"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "new", b"new"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePhoneRequest: _TypeAlias = ChangePhoneRequest  # noqa: Y015
+
+@_typing.final
+class ExportMeRequest(_message.Message):
+    """Asks for everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMeRequest: _TypeAlias = ExportMeRequest  # noqa: Y015
+
+@_typing.final
+class ExportMeResponse(_message.Message):
+    """Everything kept here about a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    ROLE_GRANTS_FIELD_NUMBER: _builtins.int
+    CONSENTS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    AUDIT_EVENTS_FIELD_NUMBER: _builtins.int
+    EXPORTED_AT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _auth_pb2.User:
+        """Her account."""
+
+    @_builtins.property
+    def role_grants(self) -> _containers.RepeatedCompositeFieldContainer[_administration_pb2.RoleGrant]:
+        """The roles she was granted."""
+
+    @_builtins.property
+    def consents(self) -> _containers.RepeatedCompositeFieldContainer[_consents_pb2.Consent]:
+        """What she consented to, and what she withdrew."""
+
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[_sessions_pb2.Session]:
+        """Where she is and was signed in."""
+
+    @_builtins.property
+    def audit_events(self) -> _containers.RepeatedCompositeFieldContainer[_administration_pb2.AuditEvent]:
+        """What was done to her account, the newest thousand. An administrator is not named."""
+
+    @_builtins.property
+    def exported_at(self) -> _timestamp_pb2.Timestamp:
+        """When this was put together."""
+
+    def __init__(
+        self,
+        *,
+        user: _auth_pb2.User | None = ...,
+        role_grants: _abc.Iterable[_administration_pb2.RoleGrant] | None = ...,
+        consents: _abc.Iterable[_consents_pb2.Consent] | None = ...,
+        sessions: _abc.Iterable[_sessions_pb2.Session] | None = ...,
+        audit_events: _abc.Iterable[_administration_pb2.AuditEvent] | None = ...,
+        exported_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exported_at", b"exported_at", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_events", b"audit_events", "consents", b"consents", "exported_at", b"exported_at", "role_grants", b"role_grants", "sessions", b"sessions", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMeResponse: _TypeAlias = ExportMeResponse  # noqa: Y015
+
+@_typing.final
+class EraseMeRequest(_message.Message):
+    """Asks to be erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseMeRequest: _TypeAlias = EraseMeRequest  # noqa: Y015

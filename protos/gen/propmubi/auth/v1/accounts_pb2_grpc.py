@@ -5,6 +5,7 @@ import warnings
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from propmubi.auth.v1 import accounts_pb2 as propmubi_dot_auth_dot_v1_dot_accounts__pb2
+from propmubi.auth.v1 import auth_pb2 as propmubi_dot_auth_dot_v1_dot_auth__pb2
 
 GRPC_GENERATED_VERSION = '1.82.3'
 GRPC_VERSION = grpc.__version__
@@ -27,7 +28,7 @@ if _version_not_supported:
 
 
 class AccountServiceStub:
-    """The signed-in person's password.
+    """The signed-in person's password, phone and data.
     """
 
     def __init__(self, channel):
@@ -46,10 +47,30 @@ class AccountServiceStub:
                 request_serializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.SetPasswordRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.RequestPhoneChange = channel.unary_unary(
+                '/propmubi.auth.v1.AccountService/RequestPhoneChange',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.RequestPhoneChangeRequest.SerializeToString,
+                response_deserializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.RequestPhoneChangeResponse.FromString,
+                _registered_method=True)
+        self.ChangePhone = channel.unary_unary(
+                '/propmubi.auth.v1.AccountService/ChangePhone',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.ChangePhoneRequest.SerializeToString,
+                response_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.User.FromString,
+                _registered_method=True)
+        self.ExportMe = channel.unary_unary(
+                '/propmubi.auth.v1.AccountService/ExportMe',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.ExportMeRequest.SerializeToString,
+                response_deserializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.ExportMeResponse.FromString,
+                _registered_method=True)
+        self.EraseMe = channel.unary_unary(
+                '/propmubi.auth.v1.AccountService/EraseMe',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.EraseMeRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
-    """The signed-in person's password.
+    """The signed-in person's password, phone and data.
     """
 
     def RequestConfirmation(self, request, context):
@@ -70,6 +91,44 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestPhoneChange(self, request, context):
+        """Send a one-time password to the phone one has and one to the phone one is to have.
+
+        Whether somebody else has the new one is not told before both are proved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePhone(self, request, context):
+        """Change one's phone.
+
+        Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+        means asking for both anew. All other sessions end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMe(self, request, context):
+        """Everything kept here about oneself, to keep or to take elsewhere.
+
+        What one published or enquired is read from its own routes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseMe(self, request, context):
+        """Erase one's account, for good.
+
+        One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
+        again as a new person. What was agreed in a sale stays with its parties, as the law asks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +142,26 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.SetPasswordRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
+            'RequestPhoneChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPhoneChange,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.RequestPhoneChangeRequest.FromString,
+                    response_serializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.RequestPhoneChangeResponse.SerializeToString,
+            ),
+            'ChangePhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePhone,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.ChangePhoneRequest.FromString,
+                    response_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.User.SerializeToString,
+            ),
+            'ExportMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportMe,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.ExportMeRequest.FromString,
+                    response_serializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.ExportMeResponse.SerializeToString,
+            ),
+            'EraseMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMe,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_accounts__pb2.EraseMeRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'propmubi.auth.v1.AccountService', rpc_method_handlers)
@@ -92,7 +171,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """The signed-in person's password.
+    """The signed-in person's password, phone and data.
     """
 
     @staticmethod
@@ -138,6 +217,114 @@ class AccountService:
             target,
             '/propmubi.auth.v1.AccountService/SetPassword',
             propmubi_dot_auth_dot_v1_dot_accounts__pb2.SetPasswordRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPhoneChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.AccountService/RequestPhoneChange',
+            propmubi_dot_auth_dot_v1_dot_accounts__pb2.RequestPhoneChangeRequest.SerializeToString,
+            propmubi_dot_auth_dot_v1_dot_accounts__pb2.RequestPhoneChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.AccountService/ChangePhone',
+            propmubi_dot_auth_dot_v1_dot_accounts__pb2.ChangePhoneRequest.SerializeToString,
+            propmubi_dot_auth_dot_v1_dot_auth__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.AccountService/ExportMe',
+            propmubi_dot_auth_dot_v1_dot_accounts__pb2.ExportMeRequest.SerializeToString,
+            propmubi_dot_auth_dot_v1_dot_accounts__pb2.ExportMeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.AccountService/EraseMe',
+            propmubi_dot_auth_dot_v1_dot_accounts__pb2.EraseMeRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from propmubi.auth.v1 import accounts_pb2 as _accounts_pb2
+from propmubi.auth.v1 import auth_pb2 as _auth_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -28,7 +29,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccountServiceStub:
-    """The signed-in person's password."""
+    """The signed-in person's password, phone and data."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,10 +45,32 @@ class AccountServiceStub:
 
     Needs the password there is, or a one-time password sent for this. All other sessions end.
     """
+    RequestPhoneChange: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RequestPhoneChangeRequest, _accounts_pb2.RequestPhoneChangeResponse]
+    """Send a one-time password to the phone one has and one to the phone one is to have.
+
+    Whether somebody else has the new one is not told before both are proved.
+    """
+    ChangePhone: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ChangePhoneRequest, _auth_pb2.User]
+    """Change one's phone.
+
+    Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+    means asking for both anew. All other sessions end.
+    """
+    ExportMe: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ExportMeRequest, _accounts_pb2.ExportMeResponse]
+    """Everything kept here about oneself, to keep or to take elsewhere.
+
+    What one published or enquired is read from its own routes.
+    """
+    EraseMe: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.EraseMeRequest, _empty_pb2.Empty]
+    """Erase one's account, for good.
+
+    One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
+    again as a new person. What was agreed in a sale stays with its parties, as the law asks.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
-    """The signed-in person's password."""
+    """The signed-in person's password, phone and data."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RequestConfirmation: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RequestConfirmationRequest, _accounts_pb2.RequestConfirmationResponse]  # type: ignore[assignment]
@@ -60,9 +83,31 @@ class AccountServiceAsyncStub(AccountServiceStub):
 
     Needs the password there is, or a one-time password sent for this. All other sessions end.
     """
+    RequestPhoneChange: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RequestPhoneChangeRequest, _accounts_pb2.RequestPhoneChangeResponse]  # type: ignore[assignment]
+    """Send a one-time password to the phone one has and one to the phone one is to have.
+
+    Whether somebody else has the new one is not told before both are proved.
+    """
+    ChangePhone: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ChangePhoneRequest, _auth_pb2.User]  # type: ignore[assignment]
+    """Change one's phone.
+
+    Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+    means asking for both anew. All other sessions end.
+    """
+    ExportMe: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ExportMeRequest, _accounts_pb2.ExportMeResponse]  # type: ignore[assignment]
+    """Everything kept here about oneself, to keep or to take elsewhere.
+
+    What one published or enquired is read from its own routes.
+    """
+    EraseMe: _aio.UnaryUnaryMultiCallable[_accounts_pb2.EraseMeRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Erase one's account, for good.
+
+    One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
+    again as a new person. What was agreed in a sale stays with its parties, as the law asks.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The signed-in person's password."""
+    """The signed-in person's password, phone and data."""
 
     @_abc_1.abstractmethod
     def RequestConfirmation(
@@ -84,6 +129,52 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Set or change one's password.
 
         Needs the password there is, or a one-time password sent for this. All other sessions end.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestPhoneChange(
+        self,
+        request: _accounts_pb2.RequestPhoneChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RequestPhoneChangeResponse, _abc.Awaitable[_accounts_pb2.RequestPhoneChangeResponse]]:
+        """Send a one-time password to the phone one has and one to the phone one is to have.
+
+        Whether somebody else has the new one is not told before both are proved.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePhone(
+        self,
+        request: _accounts_pb2.ChangePhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.User, _abc.Awaitable[_auth_pb2.User]]:
+        """Change one's phone.
+
+        Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+        means asking for both anew. All other sessions end.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportMe(
+        self,
+        request: _accounts_pb2.ExportMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ExportMeResponse, _abc.Awaitable[_accounts_pb2.ExportMeResponse]]:
+        """Everything kept here about oneself, to keep or to take elsewhere.
+
+        What one published or enquired is read from its own routes.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseMe(
+        self,
+        request: _accounts_pb2.EraseMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Erase one's account, for good.
+
+        One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
+        again as a new person. What was agreed in a sale stays with its parties, as the law asks.
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

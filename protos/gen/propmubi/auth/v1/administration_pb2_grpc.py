@@ -62,6 +62,11 @@ class AdministrationServiceStub:
                 request_serializer=propmubi_dot_auth_dot_v1_dot_administration__pb2.ReinstateUserRequest.SerializeToString,
                 response_deserializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.User.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/propmubi.auth.v1.AdministrationService/EraseUser',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_administration__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.ListRoleGrants = channel.unary_unary(
                 '/propmubi.auth.v1.AdministrationService/ListRoleGrants',
                 request_serializer=propmubi_dot_auth_dot_v1_dot_administration__pb2.ListRoleGrantsRequest.SerializeToString,
@@ -124,6 +129,13 @@ class AdministrationServiceServicer:
         """Reinstate a user: suspended → active.
 
         She may sign in again; the sessions she had stay ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Erase a user's account, for good, as she could herself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,6 +204,11 @@ def add_AdministrationServiceServicer_to_server(servicer, server):
                     servicer.ReinstateUser,
                     request_deserializer=propmubi_dot_auth_dot_v1_dot_administration__pb2.ReinstateUserRequest.FromString,
                     response_serializer=propmubi_dot_auth_dot_v1_dot_auth__pb2.User.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_administration__pb2.EraseUserRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'ListRoleGrants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRoleGrants,
@@ -350,6 +367,33 @@ class AdministrationService:
             '/propmubi.auth.v1.AdministrationService/ReinstateUser',
             propmubi_dot_auth_dot_v1_dot_administration__pb2.ReinstateUserRequest.SerializeToString,
             propmubi_dot_auth_dot_v1_dot_auth__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.AdministrationService/EraseUser',
+            propmubi_dot_auth_dot_v1_dot_administration__pb2.EraseUserRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ What auth tells the other services."""
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from propmubi.auth.v1 import consents_pb2 as _consents_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -54,7 +55,8 @@ class SessionRevoked(_message.Message):
     """Whose session it was."""
     reason: _builtins.str
     """Why: `logout`, `revoked` (by its owner, from another one), `revoked_by_admin`,
-    `refresh_token_reused`, `password_set` or `suspended`.
+    `refresh_token_reused`, `password_set`,
+    `phone_changed`, `suspended` or `erased`.
     """
     def __init__(
         self,
@@ -202,3 +204,105 @@ class UserReinstated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UserReinstated: _TypeAlias = UserReinstated  # noqa: Y015
+
+@_typing.final
+class UserErased(_message.Message):
+    """A person's data is to be forgotten: her access tokens are refused, and every service masks what it
+    knows of her. Aggregate: the user.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    TOKENS_ISSUED_BEFORE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    phone: _builtins.str
+    """Her phone until now; others know her by it."""
+    @_builtins.property
+    def tokens_issued_before(self) -> _timestamp_pb2.Timestamp:
+        """Tokens issued at or before this time are refused."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        tokens_issued_before: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens_issued_before", b"tokens_issued_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone", b"phone", "tokens_issued_before", b"tokens_issued_before", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserErased: _TypeAlias = UserErased  # noqa: Y015
+
+@_typing.final
+class ConsentGranted(_message.Message):
+    """A person agreed to be reached for a purpose by a channel. Aggregate: the user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    phone: _builtins.str
+    """Her phone; others know her by it."""
+    purpose: _consents_pb2.ConsentPurpose.ValueType
+    """What for."""
+    channel: _consents_pb2.ConsentChannel.ValueType
+    """How."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        purpose: _consents_pb2.ConsentPurpose.ValueType = ...,
+        channel: _consents_pb2.ConsentChannel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "phone", b"phone", "purpose", b"purpose", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsentGranted: _TypeAlias = ConsentGranted  # noqa: Y015
+
+@_typing.final
+class ConsentWithdrawn(_message.Message):
+    """A person withdrew her consent: messages for the purpose by the channel stop. Aggregate: the user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    phone: _builtins.str
+    """Her phone; others know her by it."""
+    purpose: _consents_pb2.ConsentPurpose.ValueType
+    """What for."""
+    channel: _consents_pb2.ConsentChannel.ValueType
+    """How."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        purpose: _consents_pb2.ConsentPurpose.ValueType = ...,
+        channel: _consents_pb2.ConsentChannel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "phone", b"phone", "purpose", b"purpose", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsentWithdrawn: _TypeAlias = ConsentWithdrawn  # noqa: Y015

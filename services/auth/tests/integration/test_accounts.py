@@ -1,0 +1,229 @@
+"""Another phone, everything kept about oneself, and the end of it."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from chassis.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
+from propmubi.agents.v1.events_pb2 import AgentVerified
+from propmubi.auth.v1 import accounts_pb2 as pb
+from propmubi.auth.v1 import administration_pb2, auth_pb2, consents_pb2
+from services.auth.tests.conftest import PHONE, Auth, RunAuth
+from services.auth.tests.integration.test_sessions import dies, refused
+from services.auth.tests.integration.test_users import tell
+
+ADMIN_PHONE = "+919999900001"
+NEW_PHONE = "+919876543211"
+PASSWORD = "monsoon tiffin lantern quartz"
+
+
+@pytest.fixture
+async def auth(run_auth: RunAuth) -> AsyncIterator[Auth]:
+    async with run_auth(admin_phones=ADMIN_PHONE) as running:
+        yield running
+
+
+async def codes(auth: Auth, token: str, new: str = NEW_PHONE) -> pb.ChangePhoneRequest:
+    """The codes sent to the phone she has and to `new`."""
+    before = [len(auth.messages(phone)) for phone in (PHONE, new)]
+    sent = await auth.accounts(token).RequestPhoneChange(pb.RequestPhoneChangeRequest(phone=new))
+    current = await auth.code_after(before[0], PHONE)
+    return pb.ChangePhoneRequest(
+        current=pb.Confirmation(challenge_id=sent.current_challenge_id, code=current),
+        new=pb.Confirmation(
+            challenge_id=sent.new_challenge_id, code=await auth.code_after(before[1], new)
+        ),
+    )
+
+
+def wrong(given: pb.Confirmation) -> pb.Confirmation:
+    code = f"{(int(given.code) + 1) % 1_000_000:06d}"
+    return pb.Confirmation(challenge_id=given.challenge_id, code=code)
+
+
+async def fails(auth: Auth, token: str, change: pb.ChangePhoneRequest, field: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        await auth.accounts(token).ChangePhone(change)
+    assert [violation.field for violation in refusal.value.violations] == [field]
+
+
+async def test_who_holds_both_phones_changes_from_one_to_the_other(auth: Auth) -> None:
+    elsewhere, here = await auth.sign_in(), await auth.sign_in()
+    change = await codes(auth, here.access_token)
+    changed = await auth.accounts(here.access_token).ChangePhone(change)
+    assert (changed.phone, changed.id) == (NEW_PHONE, here.user.id)
+    assert "another phone" in await auth.message_after(3, PHONE)
+    await refused(auth, elsewhere.refresh_token)
+    assert (await auth.refresh(here.refresh_token)).user.phone == NEW_PHONE
+    assert (await auth.sign_in(NEW_PHONE)).user.id == here.user.id
+    assert (await auth.sign_in(PHONE)).user.id != here.user.id
+
+
+async def test_neither_code_alone_is_enough_and_a_mistyped_one_may_be_tried_again(
+    auth: Auth,
+) -> None:
+    token = (await auth.sign_in()).access_token
+    change = await codes(auth, token)
+    mistyped = pb.ChangePhoneRequest(current=change.current, new=wrong(change.new))
+    await fails(auth, token, mistyped, "new.code")
+    swapped = pb.ChangePhoneRequest(current=change.new, new=change.current)
+    await fails(auth, token, swapped, "new.code")
+    await fails(
+        auth,
+        token,
+        pb.ChangePhoneRequest(current=wrong(change.current), new=change.new),
+        "current.code",
+    )
+    assert (await auth.me(token)).phone == PHONE
+    change = await codes(auth, token)
+    assert (await auth.accounts(token).ChangePhone(change)).phone == NEW_PHONE
+    with pytest.raises(InvalidArgument, match="not valid"):
+        await auth.accounts(token).RequestPhoneChange(pb.RequestPhoneChangeRequest(phone=NEW_PHONE))
+
+
+async def test_a_phone_that_somebody_has_is_told_to_who_holds_it_and_nobody_else(
+    auth: Auth,
+) -> None:
+    token = (await auth.sign_in()).access_token
+    await auth.sign_in(NEW_PHONE)
+    change = await codes(auth, token)
+    with pytest.raises(AlreadyExists):
+        await auth.accounts(token).ChangePhone(change)
+    assert (await auth.me(token)).phone == PHONE
+
+
+async def test_one_takes_along_everything_kept_about_oneself(auth: Auth) -> None:
+    admin = await auth.sign_in(ADMIN_PHONE)
+    first, signed_in = await auth.sign_in(), await auth.sign_in(x_client_address="203.0.113.9")
+    await auth.consents(signed_in.access_token).GrantConsent(
+        consents_pb2.GrantConsentRequest(
+            purpose=consents_pb2.CONSENT_PURPOSE_ALERTS,
+            channel=consents_pb2.CONSENT_CHANNEL_SMS,
+            notice_version="1",
+        )
+    )
+    await auth.administration(admin.access_token).GrantRole(
+        administration_pb2.GrantRoleRequest(user_id=first.user.id, role="admin")
+    )
+    export = await auth.accounts(signed_in.access_token).ExportMe(pb.ExportMeRequest())
+    assert export.user.phone == PHONE
+    assert [grant.role for grant in export.role_grants] == ["admin"]
+    assert len(export.consents) == 1
+    assert [session.ip for session in export.sessions] == ["203.0.113.9", ""]
+    by_action = {event.action: event for event in export.audit_events}
+    assert by_action["role.granted"].actor == "administrator"
+    assert by_action["user.exported"].actor == first.user.id
+
+
+async def give_everything(auth: Auth) -> auth_pb2.TokenResponse:
+    """A person about whom as much is known as can be."""
+    signed_in = await auth.sign_in(agent="her-phone/1.0", x_client_address="203.0.113.9")
+    token = signed_in.access_token
+    await auth.set_password(token, PASSWORD, confirmation=await auth.confirmation(token))
+    with pytest.raises(Unauthenticated):
+        await auth.log_in(PASSWORD + "!")
+    change: dict[str, Any] = {"full_name": "Asha Kulkarni", "email": "asha@example.in"}
+    await auth.users(token, idempotency_key="once").UpdateMe(
+        auth_pb2.UpdateMeRequest(
+            user=auth_pb2.User(**change), update_mask=FieldMask(paths=[*change])
+        )
+    )
+    await auth.consents(token).GrantConsent(
+        consents_pb2.GrantConsentRequest(
+            purpose=consents_pb2.CONSENT_PURPOSE_ALERTS,
+            channel=consents_pb2.CONSENT_CHANNEL_SMS,
+            notice_version="1",
+        )
+    )
+    await auth.request_otp()
+    return signed_in
+
+
+async def test_who_is_erased_is_forgotten_signed_out_and_may_come_as_somebody_new(
+    run_auth: RunAuth,
+) -> None:
+    async with run_auth() as auth, run_auth() as replica:
+        signed_in = await give_everything(auth)
+        challenge, code = await auth.request_otp()
+        await auth.accounts(signed_in.access_token).EraseMe(pb.EraseMeRequest())
+        for where in (auth, replica):
+            assert await dies(where, signed_in.access_token) < 1
+        await refused(auth, signed_in.refresh_token)
+        left = []
+        for table in await auth.rows("select tablename from pg_tables where schemaname = 'auth'"):
+            # What tells the others goes with the week that events are kept, what limits sending with its day.
+            if table["tablename"] not in {"outbox", "allowances", "alembic_version"}:
+                left += await auth.rows(f"select t::text as said from {table['tablename']} t")
+        everything = " ".join(row["said"] for row in left)
+        for personal in (PHONE[3:], "Asha", "asha@", "her-phone"):
+            assert personal not in everything
+        with pytest.raises(Unauthenticated):
+            await auth.verify(challenge, code)
+        with pytest.raises(Unauthenticated):
+            await auth.log_in(PASSWORD)
+        assert (await auth.events())[-2:] == ["consent.withdrawn", "user.erased"]
+        again = await auth.sign_in()
+        assert again.user.id != signed_in.user.id
+        assert not again.user.HasField("full_name")
+
+
+async def test_an_administrator_erases_and_what_is_told_late_changes_nothing(auth: Auth) -> None:
+    admin = await auth.sign_in(ADMIN_PHONE)
+    signed_in = await auth.sign_in()
+    administration = auth.administration(admin.access_token)
+    await administration.SuspendUser(
+        administration_pb2.SuspendUserRequest(user_id=signed_in.user.id, reason="asked for it")
+    )
+    erasure = administration_pb2.EraseUserRequest(user_id=signed_in.user.id)
+    await asyncio.gather(*(administration.EraseUser(erasure) for _ in range(5)))
+    user = await administration.GetUser(
+        administration_pb2.GetUserRequest(user_id=signed_in.user.id)
+    )
+    assert (user.status, list(user.roles)) == (auth_pb2.USER_STATUS_ERASED, [])
+    with pytest.raises(PermissionDenied):
+        await administration.GrantRole(
+            administration_pb2.GrantRoleRequest(user_id=signed_in.user.id, role="admin")
+        )
+    agent_id = str(uuid.uuid4())
+    late = AgentVerified(agent_id=agent_id, user_id=signed_in.user.id)
+    await tell(auth, "agents", late, agent_id, 1)
+    async with asyncio.timeout(5):
+        while True:
+            if await auth.rows("select from inbox"):
+                break
+            await asyncio.sleep(0.01)
+    assert await auth.rows("select from users where 'agent' = any(roles)") == []
+    assert (await auth.events()).count("user.erased") == 1
+    with pytest.raises(NotFound):
+        await administration.EraseUser(
+            administration_pb2.EraseUserRequest(user_id=str(uuid.uuid4()))
+        )
+
+
+async def test_signing_in_while_one_is_erased_makes_somebody_new_or_ends_too(auth: Auth) -> None:
+    signed_in = await auth.sign_in()
+    challenge, code = await auth.request_otp()
+    by_code = [auth.verify(challenge, code) for _ in range(5)]
+    answers = await asyncio.gather(
+        auth.accounts(signed_in.access_token).EraseMe(pb.EraseMeRequest()),
+        *by_code,
+        *(auth.refresh(signed_in.refresh_token) for _ in range(10)),
+        return_exceptions=True,
+    )
+    refusals = {type(answer) for answer in answers if isinstance(answer, Exception)}
+    assert refusals <= {Unauthenticated, PermissionDenied}
+    await dies(auth, signed_in.access_token)
+    [left] = await auth.rows("select count(*) as n from users where phone = $1", PHONE)
+    new = await auth.sign_in()
+    assert left["n"] <= 1
+    assert new.user.id != signed_in.user.id

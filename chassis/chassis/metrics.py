@@ -58,6 +58,9 @@ TIMER_LAST_SUCCESS = Gauge(
     ["timer"],
 )
 SMS = Counter("propmubi_sms_total", "Text messages by outcome.", ["provider", "outcome"])
+SMS_REPEATED = Counter(
+    "propmubi_sms_repeated_total", "Tries after the first, where nothing was sent.", ["provider"]
+)
 SMS_SEGMENTS = Counter(
     "propmubi_sms_segments_total",
     "Parts of text messages sent, each of which is paid.",

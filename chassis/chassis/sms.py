@@ -153,7 +153,7 @@ class _Watched:
                 pause = next(pauses, None)
                 if pause is None or not error.may_be_repeated:
                     raise
-            metrics.SMS.labels(self._name, "repeated").inc()
+            metrics.SMS_REPEATED.labels(self._name).inc()
             # Spread, so that those who failed together don't come back together.
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  No secret.
 

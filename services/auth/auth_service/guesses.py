@@ -94,6 +94,12 @@ class Guesses:
             raise locked()
         return Guess(phone, counted, in_a_row == MOST_IN_A_ROW)
 
+    async def try_in_vain(self, tx: Transaction, phone: str) -> None:
+        """Count a try with which nothing will be compared, and which is no failure: else a stranger could lock a phone
+        without having anything sent to it. Raises RateLimited.
+        """
+        await self._tries.take(tx, phone)
+
     async def succeeded(self, tx: Transaction, guess: Guess) -> None:
         """It was right: no failure, and the end of those in a row."""
         await self._failures.give_back(tx, guess.phone, guess.counted)
@@ -120,7 +126,7 @@ class Guesses:
 
 async def forgive(tx: Transaction, phone: str) -> None:
     """Begin anew for `phone`, by every method."""
-    # In the order in which `begin` locks them.
+    # In the order of `begin`, so that neither waits for the other in vain.
     counted = func.split_part(allowances.c.name, " ", 2).in_([TRIES, FAILURES])
     await tx.execute(delete(allowances).where(allowances.c.subject == phone, counted))
     await tx.execute(delete(failures_in_a_row).where(failures_in_a_row.c.phone == phone))

@@ -3,7 +3,7 @@
 import uuid
 from datetime import date, timedelta
 
-from sqlalchemy import bindparam, case, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from auth_service.otp.domain import LIFETIME, MAX_ATTEMPTS, ChallengeStatus
@@ -14,14 +14,14 @@ from chassis.database import Transaction
 KEPT = timedelta(days=1)
 DAYS_KEPT = timedelta(days=90)
 
+_is_live = and_(
+    otp_challenges.c.status == ChallengeStatus.ISSUED,
+    otp_challenges.c.attempts < MAX_ATTEMPTS,
+    otp_challenges.c.expires_at > func.clock_timestamp(),
+)
 _TRY = (
     update(otp_challenges)
-    .where(
-        otp_challenges.c.id == bindparam("challenge_id"),
-        otp_challenges.c.status == ChallengeStatus.ISSUED,
-        otp_challenges.c.attempts < MAX_ATTEMPTS,
-        otp_challenges.c.expires_at > func.clock_timestamp(),
-    )
+    .where(otp_challenges.c.id == bindparam("challenge_id"), _is_live)
     .values(
         attempts=otp_challenges.c.attempts + 1,
         status=case(
@@ -75,14 +75,17 @@ class OtpRepository:
         """Count one code more as sent on `day`, unless `most` were. All who send wait for each other here: do it last."""
         return (await tx.execute(_SPEND, {"day": day, "most": most})).scalar() is not None
 
-    async def phone_of(self, tx: Transaction, challenge_id: uuid.UUID, purpose: str) -> str | None:
-        """The phone that the challenge was sent to, if there is such a challenge."""
+    async def look(
+        self, tx: Transaction, challenge_id: uuid.UUID, purpose: str
+    ) -> tuple[str, bool] | None:
+        """The phone that the challenge was sent to and whether it can still be met, if there is such a challenge."""
         found = await tx.execute(
-            select(otp_challenges.c.phone).where(
+            select(otp_challenges.c.phone, _is_live.label("is_live")).where(
                 otp_challenges.c.id == challenge_id, otp_challenges.c.purpose == purpose
             )
         )
-        return found.scalar()
+        row = found.first()
+        return None if row is None else (row.phone, row.is_live)
 
     async def try_code(self, tx: Transaction, challenge_id: uuid.UUID, code_hash: bytes) -> bool:
         """Count a try and compare, in one statement: of any number at once, five are compared and one can succeed."""

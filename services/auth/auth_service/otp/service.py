@@ -106,8 +106,12 @@ class OtpService:
         """The phone that its holder proved to hold, by the code sent to it for `purpose`; else the refusal, returned
         and not raised, so that the try stays counted.
         """
-        phone = await self._challenges.phone_of(tx, challenge_id, purpose)
-        if phone is None:
+        found = await self._challenges.look(tx, challenge_id, purpose)
+        if found is None:
+            return refused()
+        phone, is_live = found
+        if not is_live:
+            await self._guesses.try_in_vain(tx, phone)
             return refused()
         guess = await self._guesses.begin(tx, phone)
         given = hashed(self._pepper, challenge_id, code)

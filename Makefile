@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-typescript fmt protos manifests migrate bench compose-env compose-smoke lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-typescript fmt protos manifests rotate-keys migrate bench compose-env compose-smoke lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -18,6 +18,9 @@ up: setup ## Start everything: Postgres, Valkey, the four services and the gatew
 
 demo: setup ## Drive the journey from sign-in to a booked flat against the running platform
 	@exec $(BIN)/python -m devstack demo
+
+rotate-keys: setup ## Replace the keys that the running platform signs access tokens with [leaked=1]
+	@exec $(BIN)/python -m devstack rotate-keys $(if $(leaked),--leaked)
 
 migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [svc=crm] [down=-1]
 	@exec $(BIN)/python -m devstack migrate $(svc) $(if $(down),--down=$(down))

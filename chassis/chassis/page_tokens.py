@@ -27,10 +27,10 @@ def by_id(item: Any) -> list[Any]:
 
 
 class PageTokens:
-    """Makes and reads the page tokens of a service."""
+    """Makes the page tokens of a service with `key`, and reads those that it or one of the `former` made."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key.encode()
+    def __init__(self, key: str, *former: str) -> None:
+        self._keys = [each.encode() for each in (key, *former)]
 
     def page(self, request: Any) -> "Page":
         """The page that `request`, a List request, asks for; raises what `position` raises."""
@@ -40,7 +40,7 @@ class PageTokens:
     def issue(self, request: Message, position: Sequence[Any]) -> str:
         """The token of the page of the query `request` that begins after `position`."""
         body = orjson.dumps([_query_of(request), list(position)], default=str)
-        return base64.urlsafe_b64encode(self._mac(body) + body).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(_mac(self._keys[0], body) + body).rstrip(b"=").decode()
 
     def position(self, request: Message) -> list[Any] | None:
         """Where the page asked for by `request.page_token` begins, None for the first.
@@ -55,15 +55,12 @@ class PageTokens:
         except ValueError as error:
             raise _invalid() from error
         mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(body)):
+        if not any(hmac.compare_digest(mac, _mac(key, body)) for key in self._keys):
             raise _invalid()
         query, position = orjson.loads(body)
         if query != _query_of(request):
             raise _invalid()
         return list(position)
-
-    def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +87,10 @@ class Page:
         if len(found) < self.limit:
             return shown, ""
         return shown, self.tokens.issue(self.request, position_of(shown[-1]))
+
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, body, "sha256")[:_MAC_BYTES]
 
 
 def _query_of(request: Message) -> str:

@@ -1,11 +1,20 @@
 """Settings of every process, read from the environment once, at start-up, and never again."""
 
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 # What .env.example shows in place of a secret; nobody may run on it outside development.
 PLACEHOLDER = "change-me"
@@ -25,6 +34,18 @@ def _secret(value: SecretStr) -> SecretStr:
 
 # A secret of ours: long, not the placeholder, and never shown by repr().
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
+# The one in use and, after commas, those that it replaced and that are believed a while longer.
+Secrets = Annotated[
+    tuple[SecretStr, ...],
+    NoDecode,
+    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    AfterValidator(lambda values: tuple(_secret(value) for value in values)),
+]
+
+
+def clear(secrets: Iterable[SecretStr]) -> list[str]:
+    """What the secrets are."""
+    return [secret.get_secret_value() for secret in secrets]
 
 
 class Settings(BaseSettings):
@@ -76,16 +97,18 @@ class ServiceSettings(Settings):
     database_statement_cache_size: int = Field(default=256, ge=0)
     service_id: str
     service_secret: Secret
-    cursor_key: Secret
+    cursor_key: Secrets
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def load(settings_class: type[SettingsT]) -> SettingsT:
-    """The settings from the environment, or the end of the process with one line for each that is missing or wrong."""
+    """The settings from the environment, and from the files in SECRETS_DIR that have their names; or the end of the
+    process with one line for each that is missing or wrong.
+    """
     try:
-        return settings_class()
+        return settings_class(_secrets_dir=os.environ.get("SECRETS_DIR"))
     except ValidationError as error:
         for fault in error.errors():
             name = ".".join(str(part) for part in fault["loc"]).upper()

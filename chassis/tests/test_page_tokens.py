@@ -62,3 +62,16 @@ def test_no_character_can_be_changed(place: int, other: str) -> None:
         return
     with pytest.raises(InvalidArgument):
         position(token[:place] + other + token[place + 1 :])
+
+
+def test_a_key_that_was_replaced_is_believed_as_long_as_it_is_named() -> None:
+    old, new = "o" * 32, "n" * 32
+    both = PageTokens(new, old)
+    request = ListAgentsRequest()
+    request.CopyFrom(QUERY)
+    request.page_token = PageTokens(old).issue(QUERY, POSITION)
+    assert both.position(request) == POSITION
+    with pytest.raises(InvalidArgument):
+        PageTokens(new).position(request)
+    request.page_token = both.issue(QUERY, POSITION)
+    assert PageTokens(new).position(request) == POSITION

@@ -1,8 +1,10 @@
 """Settings that are missing or wrong end the start with one line that names the variable and shows no value."""
 
+from pathlib import Path
+
 import pytest
 
-from chassis.settings import PLACEHOLDER, ServiceSettings, Settings, load
+from chassis.settings import PLACEHOLDER, ServiceSettings, Settings, clear, load
 
 GOOD = {
     "ENVIRONMENT": "production",
@@ -24,9 +26,30 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_set_is_read_and_secrets_are_not_shown() -> None:
     settings = load(ServiceSettings)
-    assert settings.cursor_key.get_secret_value() == "c" * 32
+    assert clear(settings.cursor_key) == ["c" * 32]
     assert "secret@" not in repr(settings)
     assert "cccc" not in repr(settings)
+
+
+def test_a_secret_may_have_those_that_it_replaced_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CURSOR_KEY", f"{'n' * 32},{'o' * 32}")
+    settings = load(ServiceSettings)
+    assert clear(settings.cursor_key) == ["n" * 32, "o" * 32]
+    assert "nnnn" not in repr(settings)
+    assert "oooo" not in repr(settings)
+
+
+def test_secrets_may_be_mounted_as_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CURSOR_KEY")
+    (tmp_path / "cursor_key").write_text(f"{'f' * 32},{'o' * 32}\n")
+    (tmp_path / "service_secret").write_text("f" * 32)
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    settings = load(ServiceSettings)
+    assert clear(settings.cursor_key) == ["f" * 32, "o" * 32]
+    # The environment goes before them.
+    assert settings.service_secret.get_secret_value() == "s" * 32
 
 
 @pytest.mark.parametrize(
@@ -36,6 +59,8 @@ def test_what_is_set_is_read_and_secrets_are_not_shown() -> None:
         ("SERVICE_SECRET", ""),
         ("SERVICE_SECRET", "tooshort-9f8e7d"),
         ("CURSOR_KEY", f"{PLACEHOLDER}-and-more-than-32-characters"),
+        ("CURSOR_KEY", f"{'c' * 32},tooshort-9f8e7d"),
+        ("CURSOR_KEY", f"{'c' * 32},"),
         ("DATABASE_URL", None),
         ("DATABASE_POOL_SIZE", "21"),
         ("GRPC_PORT", "many9f8e7d"),

@@ -31,6 +31,12 @@ def demo(var: Path, platform: Platform) -> None:
     journey.run(platform, var)
 
 
+def rotate_keys(var: Path, platform: Platform, *, leaked: bool) -> None:
+    from devstack import journey
+
+    journey.rotate_keys(platform, var, leaked=leaked)
+
+
 def migrate(var: Path, platform: Platform, services: list[str], down_to: str | None) -> None:
     """Of DATABASE_URL's or the running platform's database; of this checkout's, started for the purpose, otherwise."""
     from devstack import databases
@@ -73,6 +79,10 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start everything and watch over it until Ctrl-C")
     commands.add_parser("demo", help="drive the journey against the running platform")
+    rotating = commands.add_parser(
+        "rotate-keys", help="replace the signing keys of the running platform"
+    )
+    rotating.add_argument("--leaked", action="store_true", help="refuse all that they signed")
     migrating = commands.add_parser("migrate", help="migrate the database")
     migrating.add_argument("service", nargs="*", type=service, help="all unless named")
     migrating.add_argument(
@@ -92,6 +102,8 @@ def main() -> None:
                 up(var, platform)
             case "demo":
                 demo(var, platform)
+            case "rotate-keys":
+                rotate_keys(var, platform, leaked=wanted.leaked)
             case "migrate":
                 migrate(var, platform, wanted.service or list(SERVICES), wanted.down)
             case "clean":

@@ -9,7 +9,8 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -84,6 +85,15 @@ class Journey:
         self._hold(unit, lead)
         self._book(unit, lead)
         self._read_timeline(lead)
+
+    def rotate_keys(self, *, leaked: bool) -> None:
+        """Replace the keys that access tokens are signed with, as the administrator; raises Difference."""
+        self._sign_in(self.admin)
+        path = "/v1/auth/signing-keys/rotate"
+        answer = self._call("POST", path, self.admin, json={"leaked": leaked})
+        for key in answer["keys"]:
+            times = f"from {key['not_before']} until {key['retires_at']}"
+            self._step(f"key {key['kid']}", f"signs {times}")
 
     # ── the steps ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -359,24 +369,36 @@ class Journey:
         return lines if complete else []
 
 
-def run(platform: Platform, var: Path) -> None:
-    """`make demo`: the journey against the platform that `make up` runs from this checkout."""
+@contextmanager
+def opened(platform: Platform, var: Path) -> Iterator[Journey]:
+    """A journey on the platform that `make up` runs from this checkout; what differs becomes a Problem."""
     url = f"http://127.0.0.1:{platform.gateway_port}"
     admins = platform.environment.get("ADMIN_PHONES") or DEVELOPMENT["ADMIN_PHONES"]
     with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as http:
-        journey = Journey(
-            http,
-            outbox=var / "sms-outbox.jsonl",
-            logs=var / "log",
-            admin_phone=admins.split(",")[0],
-            say=lambda line: sys.stdout.write(line + "\n"),
-        )
-        started = time.monotonic()
         try:
-            journey.run()
+            yield Journey(
+                http,
+                outbox=var / "sms-outbox.jsonl",
+                logs=var / "log",
+                admin_phone=admins.split(",")[0],
+                say=lambda line: sys.stdout.write(line + "\n"),
+            )
         except Difference as difference:
             raise Problem(str(difference)) from difference
+
+
+def run(platform: Platform, var: Path) -> None:
+    """`make demo`: the journey."""
+    with opened(platform, var) as journey:
+        started = time.monotonic()
+        journey.run()
         sys.stdout.write(f"\nThe whole journey, in {time.monotonic() - started:.1f} s.\n")
+
+
+def rotate_keys(platform: Platform, var: Path, *, leaked: bool) -> None:
+    """`make rotate-keys`: what an administrator does."""
+    with opened(platform, var) as journey:
+        journey.rotate_keys(leaked=leaked)
 
 
 def _project(locality: str) -> dict[str, Any]:

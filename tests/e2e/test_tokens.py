@@ -5,6 +5,8 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -207,7 +209,7 @@ async def test_a_used_refresh_token_that_comes_back_ends_its_session_everywhere_
         )
         ended = time.monotonic()
         for token in (first, second["access_token"]):
-            await until_refused(http, direct["projects"], token)
+            await until_refused(http, direct["projects"], HOLD, token)
         assert time.monotonic() - ended < WITHIN_SECONDS
         assert (await refresh(http, second["refresh_token"])).status_code == 401
         assert (await http.get("/v1/users/me", headers=other_device.headers)).status_code == 200
@@ -285,11 +287,36 @@ async def test_no_request_fails_while_the_signing_keys_rotate(town: Town) -> Non
     assert statuses[200] > 30
 
 
-async def until_refused(http: httpx.AsyncClient, channel: grpc.aio.Channel, token: str) -> None:
+async def test_what_leaked_keys_signed_is_refused_everywhere_and_who_refreshes_goes_on(
+    town: Town,
+) -> None:
+    person = town.new_person()
+    assert person.tokens is not None
+    rotating = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "devstack", "--var", town.platform.var, "rotate-keys", "--leaked"),
+        env=os.environ | town.platform.environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await rotating.communicate()
+    assert rotating.returncode == 0, printed
+    async with channels(town) as direct, town.client() as http:
+        for service, rpc in PROTECTED.items():
+            await until_refused(http, direct[service], rpc, bearer_of(person))
+        answer = await refresh(http, person.tokens["refresh_token"])
+        token = answer.json()["access_token"]
+        assert kid_of(token) in printed.decode()
+        assert (await http.get("/v1/users/me", headers=bearer(token))).status_code == 200
+        codes = {await status(direct[service], rpc, token) for service, rpc in PROTECTED.items()}
+        assert UNAUTHENTICATED not in codes
+
+
+async def until_refused(
+    http: httpx.AsyncClient, channel: grpc.aio.Channel, rpc: str, token: str
+) -> None:
     async with asyncio.timeout(CALL_SECONDS):
         while (await http.get("/v1/users/me", headers=bearer(token))).status_code != 401:
             pass
-        while await status(channel, HOLD, token) is not UNAUTHENTICATED:
+        while await status(channel, rpc, token) is not UNAUTHENTICATED:
             pass
 
 

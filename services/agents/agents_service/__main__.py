@@ -19,7 +19,7 @@ from agents_service.settings import AgentsSettings
 from chassis import process
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
-from chassis.settings import load
+from chassis.settings import clear, load
 from chassis.timers import sweep
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
 from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_server
@@ -32,7 +32,7 @@ SWEEP_SECONDS = 60.0
 
 def wire(service: Service) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
-    page_tokens = PageTokens(service.settings.cursor_key.get_secret_value())
+    page_tokens = PageTokens(*clear(service.settings.cursor_key))
     agent_repository = AgentRepository(service.database)
     listing_repository = ListingRepository(service.database)
     listings = ListingService(listing_repository, agent_repository)

@@ -38,7 +38,7 @@ from chassis import process
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
-from chassis.settings import load
+from chassis.settings import clear, load
 from chassis.sms import SmsProvider, open_sms
 from propmubi.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
 from propmubi.auth.v1.administration_pb2_grpc import (
@@ -55,7 +55,7 @@ from propmubi.auth.v1.signing_keys_pb2_grpc import add_SigningKeyServiceServicer
 
 def own_keys(settings: AuthSettings) -> Callable[[Database], SigningKeys]:
     """What auth verifies its callers with: the keys that it signs with."""
-    cipher = Cipher(settings.key_encryption_key.get_secret_value())
+    cipher = Cipher(*clear(settings.key_encryption_key))
     return lambda database: SigningKeys(database, cipher)
 
 
@@ -68,9 +68,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     session_rows, challenges = SessionRepository(database), OtpRepository()
     user_rows = UserRepository(database)
     users = UserService(user_rows, settings.admin_phones)
-    sessions = SessionService(
-        session_rows, settings.refresh_key.get_secret_value().encode(), settings.refresh_limit
-    )
+    sessions = SessionService(session_rows, clear(settings.refresh_key), settings.refresh_limit)
     otp = OtpService(
         challenges,
         users,
@@ -99,7 +97,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
             failures=settings.auth_failures_per_identifier,
         ),
     )
-    hasher = PasswordHasher(settings.password_cost, settings.key_encryption_key.get_secret_value())
+    hasher = PasswordHasher(settings.password_cost, *clear(settings.key_encryption_key))
     service.exits.callback(hasher.close)
     delivery = Delivery(sms)
     tokens = AccessTokens(keys, issuer=settings.token_issuer, audience=settings.token_audience)
@@ -116,7 +114,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     )
     add_AuthServiceServicer_to_server(servicer, server)
     add_UserServiceServicer_to_server(UserServicer(database, users), server)
-    page_tokens = PageTokens(settings.cursor_key.get_secret_value())
+    page_tokens = PageTokens(*clear(settings.cursor_key))
     add_SessionServiceServicer_to_server(SessionServicer(database, sessions, page_tokens), server)
     consents = ConsentService(ConsentRepository(database), users)
     add_ConsentServiceServicer_to_server(ConsentServicer(database, consents, page_tokens), server)
@@ -149,9 +147,13 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     consumers = UserConsumers(users)
     service.consume("agents", consumers.of_agents)
     service.consume("projects", consumers.of_projects)
-    clock = timers.Timers(database, users, challenges, session_rows)
+    clock = timers.Timers(
+        database, users, challenges, session_rows, passwords=password_rows, hasher=hasher
+    )
     service.every(timers.ADMINS_SECONDS, "revoke former admins", clock.revoke_former_admins)
     service.every(timers.SWEEP_SECONDS, "forget what is over", clock.sweep)
+    if len(settings.key_encryption_key) > 1:
+        service.every(timers.SWEEP_SECONDS, "renew passwords", clock.renew_passwords)
     return [
         "propmubi.auth.v1.AuthService",
         "propmubi.auth.v1.SessionService",

@@ -2,7 +2,7 @@
 
 import hmac
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -23,6 +23,7 @@ from chassis import phones
 from chassis.context import principal
 from chassis.database import Database
 from chassis.errors import DomainError, Unauthenticated
+from chassis.settings import clear
 from propmubi.auth.v1 import auth_pb2 as pb
 from propmubi.auth.v1 import auth_pb2_grpc
 
@@ -41,7 +42,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         sessions: SessionService,
         keys: SigningKeys,
         tokens: AccessTokens,
-        service_secrets: Mapping[str, SecretStr],
+        service_secrets: Mapping[str, Sequence[SecretStr]],
     ) -> None:
         self._database = database
         self._otp = otp
@@ -107,11 +108,10 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     async def IssueServiceToken(
         self, request: pb.IssueServiceTokenRequest, context: Any
     ) -> pb.IssueServiceTokenResponse:
-        known = self._service_secrets.get(request.service_id)
-        # Compared also for a name that nobody has, so that names can't be told by time.
-        secret = known.get_secret_value() if known else ""
-        matches = hmac.compare_digest(secret.encode(), request.service_secret.encode())
-        if not known or not matches:
+        # Something is compared also for a name that nobody has, so that names can't be told by time.
+        known = clear(self._service_secrets.get(request.service_id, ())) or [""]
+        given = request.service_secret.encode()
+        if not any(hmac.compare_digest(secret.encode(), given) for secret in known):
             raise Unauthenticated("The service id and secret do not match.")
         return pb.IssueServiceTokenResponse(
             access_token=self._tokens.of_service(request.service_id), expires_in=LIFETIME_SECONDS

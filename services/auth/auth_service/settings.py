@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode
 from chassis import phones
 from chassis.errors import InvalidArgument
 from chassis.quota import Quota, QuotaSetting, QuotasSetting
-from chassis.settings import Secret
+from chassis.settings import Secret, Secrets
 from chassis.sms import SmsSettings
 
 LEAST_PASSWORD_COST = 12
@@ -35,18 +35,21 @@ def parse_countries(text: object) -> frozenset[str]:
 
 
 def parse_service_secrets(value: object) -> object:
-    """`agents=…,crm=…`: each service's secret by its name."""
+    """`agents=…,crm=…`: each service's secrets by its name, which may be there again with one that it replaced."""
     if isinstance(value, dict):
         return value
     pairs = [pair.partition("=") for pair in str(value).split(",") if pair.strip()]
     if not all(name.strip() and separator for name, separator, _ in pairs):
         raise ValueError("must be pairs separated by commas, such as agents=…,crm=…")
-    return {name.strip(): secret.strip() for name, _, secret in pairs}
+    secrets: dict[str, list[str]] = {}
+    for name, _, secret in pairs:
+        secrets.setdefault(name.strip(), []).append(secret.strip())
+    return secrets
 
 
 Phones = Annotated[frozenset[str], NoDecode, BeforeValidator(parse_phones)]
 Countries = Annotated[frozenset[str], NoDecode, BeforeValidator(parse_countries)]
-ServiceSecrets = Annotated[dict[str, Secret], NoDecode, BeforeValidator(parse_service_secrets)]
+ServiceSecrets = Annotated[dict[str, Secrets], NoDecode, BeforeValidator(parse_service_secrets)]
 
 
 class AuthSettings(SmsSettings):
@@ -57,8 +60,8 @@ class AuthSettings(SmsSettings):
     metrics_port: int = 9101
     # What one-time passwords and refresh tokens are hashed with, and what signing keys are encrypted with at rest.
     otp_pepper: Secret
-    refresh_key: Secret
-    key_encryption_key: Secret
+    refresh_key: Secrets
+    key_encryption_key: Secrets
     service_secrets: ServiceSecrets
     # Whoever signs in with one of these phones is an administrator.
     admin_phones: Phones = frozenset()

@@ -5,7 +5,7 @@ from datetime import timedelta
 from chassis import process
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
-from chassis.settings import load
+from chassis.settings import clear, load
 from chassis.sms import SmsProvider, open_sms
 from crm_service.activities.repository import ActivityRepository
 from crm_service.activities.service import ActivityService
@@ -34,7 +34,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     settings = service.settings
     assert isinstance(settings, CrmSettings)
     database, server = service.database, service.server.server
-    page_tokens = PageTokens(settings.cursor_key.get_secret_value())
+    page_tokens = PageTokens(*clear(settings.cursor_key))
     channel = service.channel(
         settings.agents_target, agents_pb2.DESCRIPTOR, listings_pb2.DESCRIPTOR
     )

@@ -3,7 +3,7 @@
 from chassis import process
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
-from chassis.settings import load
+from chassis.settings import clear, load
 from chassis.timers import sweep
 from projects_service import timers
 from projects_service.builders.repository import BuilderRepository
@@ -26,7 +26,7 @@ from propmubi.projects.v1.units_pb2_grpc import add_UnitServiceServicer_to_serve
 def wire(service: Service) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
     database, server = service.database, service.server.server
-    page_tokens = PageTokens(service.settings.cursor_key.get_secret_value())
+    page_tokens = PageTokens(*clear(service.settings.cursor_key))
     builder_rows = BuilderRepository(database)
     builders = BuilderService(builder_rows)
     projects = ProjectService(ProjectRepository(database), builder_rows)

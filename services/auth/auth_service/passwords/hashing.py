@@ -10,7 +10,6 @@ import base64
 import contextlib
 import hmac
 import os
-import secrets
 import sys
 import threading
 import uuid
@@ -20,12 +19,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import bcrypt
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from auth_service import metrics
 from auth_service.passwords.domain import Stored, normalised
+from auth_service.sealing import Sealer
 from chassis.errors import RateLimited
 
 # Those who wait and the one being served: the last is served within a few seconds.
@@ -34,7 +31,6 @@ RETRY_SECONDS = 5.0
 # Of 0 to 19, how far behind everybody else.
 NICENESS = 19
 
-_NONCE_BYTES = 12
 # The salt and digest of nobody's password. Comparing with it takes as long as comparing with any.
 _NOBODY = "N6Yp0yQ6k2m0uYxkq7r9AOZ1m1Vw9hL7pZ5n8vN3bq2Jt6s4xW0eK"
 
@@ -44,10 +40,9 @@ ResultT = TypeVar("ResultT")
 class PasswordHasher:
     """Hashes and compares passwords; what it gives out to be stored is encrypted with a key from the settings."""
 
-    def __init__(self, cost: int, secret: str) -> None:
+    def __init__(self, cost: int, *from_secrets: str) -> None:
         self._cost = cost
-        derive = HKDF(SHA256(), length=32, salt=None, info=b"propmubi auth password hashes")
-        self._aead = AESGCM(derive.derive(secret.encode()))
+        self._sealer = Sealer(b"propmubi auth password hashes", *from_secrets)
         self._pool = ThreadPoolExecutor(1, "bcrypt", _step_back)
         self._taken = 0
 
@@ -73,18 +68,20 @@ class PasswordHasher:
         """What to store of `password`: of this user's row and no other."""
         salt = bcrypt.gensalt(self._cost)
         hashed = await self.run(lambda: bcrypt.hashpw(_digest(password), salt))
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, hashed, user_id.bytes)
+        return self._sealer.seal(hashed, user_id.bytes)
 
     async def matches(self, password: str, stored: Stored | None) -> bool:
         """Whether `password` is the one `stored`; with nothing stored it takes as long, and is not."""
         if stored is None:
             hashed = f"$2b${self._cost:02d}${_NOBODY}".encode()
         else:
-            nonce, body = stored.encrypted_hash[:_NONCE_BYTES], stored.encrypted_hash[_NONCE_BYTES:]
-            hashed = self._aead.decrypt(nonce, body, stored.user_id.bytes)
+            hashed = self._sealer.open(stored.encrypted_hash, stored.user_id.bytes)
         matched = await self.run(lambda: bcrypt.checkpw(_digest(password), hashed))
         return matched and stored is not None
+
+    def renewed(self, stored: Stored) -> bytes | None:
+        """The same hash encrypted with the first secret; None when it is."""
+        return self._sealer.renewed(stored.encrypted_hash, stored.user_id.bytes)
 
     async def run(self, work: Callable[[], ResultT]) -> ResultT:
         """`work`, in the thread. Whoever gives up waiting gives up the work, unless it has begun."""

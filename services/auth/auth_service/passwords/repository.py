@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from auth_service.passwords.domain import Stored
@@ -40,6 +40,24 @@ class PasswordRepository:
 
     async def remove(self, tx: Transaction, user_id: uuid.UUID) -> None:
         await tx.execute(delete(passwords).where(passwords.c.user_id == user_id))
+
+    async def page(self, tx: Transaction, after: uuid.UUID | None, limit: int) -> list[Stored]:
+        """Passwords in the order of their users, beginning after `after`."""
+        asked = select(*_COLUMNS).order_by(passwords.c.user_id).limit(limit)
+        if after is not None:
+            asked = asked.where(passwords.c.user_id > after)
+        return [Stored(**row) for row in (await tx.execute(asked)).mappings()]
+
+    async def renew(self, tx: Transaction, stored: Stored, encrypted_hash: bytes) -> None:
+        """Keep the same hash encrypted with another secret, unless it is another by now."""
+        await tx.execute(
+            update(passwords)
+            .where(
+                passwords.c.user_id == stored.user_id,
+                passwords.c.encrypted_hash == stored.encrypted_hash,
+            )
+            .values(encrypted_hash=encrypted_hash)
+        )
 
     async def still(self, tx: Transaction, stored: Stored) -> bool:
         """Whether it is her password yet."""

@@ -56,6 +56,8 @@ class UsedToken:
     is_expired: bool
     used_at: datetime | None
     used_by: str | None
+    # The hash of what followed it.
+    rotated_to: bytes | None
     # When it was looked at, by the same clock as the other times.
     now: datetime
 

@@ -96,6 +96,7 @@ _LOOK = (
         (refresh_tokens.c.expires_at <= _now).label("is_expired"),
         refresh_tokens.c.used_at,
         refresh_tokens.c.used_by,
+        refresh_tokens.c.rotated_to,
         _now.label("now"),
     )
     .select_from(refresh_tokens.join(sessions))

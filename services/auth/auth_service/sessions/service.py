@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 
 from auth_service import audit
 from auth_service.sessions.domain import (
@@ -27,9 +28,11 @@ from propmubi.auth.v1.events_pb2 import SessionRevoked
 class SessionService:
     """The use cases of sessions. Each takes the transaction that its caller opened."""
 
-    def __init__(self, sessions: SessionRepository, refresh_key: bytes, refreshes: Quota) -> None:
+    def __init__(
+        self, sessions: SessionRepository, refresh_keys: Sequence[str], refreshes: Quota
+    ) -> None:
         self._sessions = sessions
-        self._refresh_key = refresh_key
+        self._refresh_keys = [key.encode() for key in refresh_keys]
         self._refreshes = refreshes
 
     async def start(self, tx: Transaction, user: User) -> SignedIn:
@@ -55,7 +58,7 @@ class SessionService:
         A refusal that ends the session is returned, not raised, so that its end is committed.
         """
         now = time.time()
-        next_token = successor(self._refresh_key, token)
+        next_token = successor(self._refresh_keys[0], token)
         rotated = await self._sessions.rotate(
             tx, hashed(token), hashed(next_token), _user_agent(), self._refreshes
         )
@@ -67,7 +70,11 @@ class SessionService:
         user = await self._sessions.user(tx, known.user_id)
         check_may_sign_in(user)
         if known.may_be_repeated_by(_user_agent()):
-            return SignedIn(user, known.session_id, next_token, now)
+            # Perhaps a replica made it that has another key in use, while the keys are exchanged.
+            for key in self._refresh_keys:
+                if hashed(repeated := successor(key, token)) == known.rotated_to:
+                    return SignedIn(user, known.session_id, repeated, now)
+            raise refused()
         if known.used_at is not None:
             user_id, actor = known.user_id, str(known.user_id)
             await self._end(tx, user_id, actor, "refresh_token_reused", only=known.session_id)

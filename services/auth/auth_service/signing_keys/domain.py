@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
     generate_private_key,
 )
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -25,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
+from auth_service.sealing import Sealer
+
 ALGORITHM = "ES256"
 PUBLISHED_AHEAD = timedelta(hours=24)
 SIGNS_FOR = timedelta(days=30)
@@ -32,8 +30,6 @@ SIGNS_FOR = timedelta(days=30)
 ROTATED_AHEAD = timedelta(minutes=10)
 # An access token's ten minutes and the verifiers' leeway, twice over.
 KEPT_AFTER = timedelta(minutes=30)
-
-_NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +47,24 @@ class SigningKey:
 
 
 class Cipher:
-    """Encrypts private keys at rest, with a key derived from the secret of the settings."""
+    """Encrypts private keys at rest."""
 
-    def __init__(self, secret: str) -> None:
-        derive = HKDF(SHA256(), length=32, salt=None, info=b"propmubi auth signing keys")
-        self._aead = AESGCM(derive.derive(secret.encode()))
+    def __init__(self, *from_secrets: str) -> None:
+        self._sealer = Sealer(b"propmubi auth signing keys", *from_secrets)
 
     def encrypt(self, kid: str, key: EllipticCurvePrivateKey) -> bytes:
-        """`key`, bound to its kid so that rows can't be exchanged."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
         clear = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        return nonce + self._aead.encrypt(nonce, clear, kid.encode())
+        return self._sealer.seal(clear, kid.encode())
 
     def decrypt(self, kid: str, encrypted: bytes) -> EllipticCurvePrivateKey:
         """The reverse; raises WrongSecret."""
-        nonce, body = encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:]
-        try:
-            clear = self._aead.decrypt(nonce, body, kid.encode())
-        except InvalidTag as error:
-            raise WrongSecret from error
-        key = load_der_private_key(clear, password=None)
+        key = load_der_private_key(self._sealer.open(encrypted, kid.encode()), password=None)
         assert isinstance(key, EllipticCurvePrivateKey)
         return key
 
-
-class WrongSecret(Exception):
-    """The signing keys in the database were encrypted with another secret."""
-
-    def __init__(self) -> None:
-        super().__init__("KEY_ENCRYPTION_KEY: does not open the signing keys in the database")
+    def renewed(self, key: SigningKey) -> bytes | None:
+        """Its private half encrypted with the first secret; None when it is. Raises WrongSecret."""
+        return self._sealer.renewed(key.private_key, key.kid.encode())
 
 
 def new_key(cipher: Cipher, not_before: datetime) -> SigningKey:

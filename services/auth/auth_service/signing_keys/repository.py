@@ -51,6 +51,12 @@ class SigningKeyRepository:
             )
         )
 
+    async def renew(self, tx: Transaction, kid: str, private_key: bytes) -> None:
+        """Keep the same key encrypted with another secret."""
+        await tx.execute(
+            update(signing_keys).where(signing_keys.c.kid == kid).values(private_key=private_key)
+        )
+
     async def retire(self, tx: Transaction, at: datetime) -> None:
         """Have the keys that sign before `at` not sign after it."""
         await tx.execute(

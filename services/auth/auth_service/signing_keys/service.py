@@ -69,12 +69,16 @@ class SigningKeys:
         return key.kid, self._opened[key.kid]
 
     async def make_due(self) -> None:
-        """Make the key that is due, if one is, and remove what is dead. However many replicas do so at once, one key
-        is made.
+        """Make the key that is due, if one is, encrypt anew what a former secret encrypted, and remove what is dead.
+        However many replicas do so at once, one key is made. Raises WrongSecret.
         """
         async with self._database.transaction() as tx:
             now = await self._repository.lock(tx)
-            not_before = due(await self._repository.current(tx), now)
+            current = await self._repository.current(tx)
+            for key in current:
+                if (private_key := self._cipher.renewed(key)) is not None:
+                    await self._repository.renew(tx, key.kid, private_key)
+            not_before = due(current, now)
             if not_before is not None:
                 await self._add(tx, not_before)
             await self._repository.remove_dead(tx, now)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from auth_service.signing_keys.domain import Cipher, WrongSecret
+from auth_service.sealing import WrongSecret
+from auth_service.signing_keys.domain import Cipher
 from auth_service.signing_keys.service import SigningKeys
 from chassis.errors import InvalidArgument, Unauthenticated
 from chassis.keys import public_keys

@@ -269,4 +269,6 @@ async def test_another_encryption_secret_is_said_in_clear_and_ends_the_start(
     process = await start({**environment, "KEY_ENCRYPTION_KEY": "x" * 32})
     async with asyncio.timeout(20):
         await process.communicate()
-    assert "KEY_ENCRYPTION_KEY: does not open the signing keys" in "".join(capfd.readouterr())
+    assert "KEY_ENCRYPTION_KEY: does not open what the database holds" in "".join(
+        capfd.readouterr()
+    )

@@ -11,6 +11,10 @@ from agents_service.listings.servicer import ListingServicer
 from agents_service.offices.repository import OfficeRepository
 from agents_service.offices.service import OfficeService
 from agents_service.offices.servicer import OfficeServicer
+from agents_service.saved_searches.consumers import SavedSearchConsumers
+from agents_service.saved_searches.repository import SavedSearchRepository
+from agents_service.saved_searches.service import SavedSearchService
+from agents_service.saved_searches.servicer import SavedSearchServicer
 from agents_service.search.repository import SearchRepository
 from agents_service.search.service import SearchService
 from agents_service.search.servicer import SearchServicer
@@ -24,6 +28,7 @@ from chassis.timers import sweep
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
 from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_server
 from propmubi.agents.v1.offices_pb2_grpc import add_OfficeServiceServicer_to_server
+from propmubi.agents.v1.saved_searches_pb2_grpc import add_SavedSearchServiceServicer_to_server
 from propmubi.agents.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 
 # Days begin at midnight; a minute later is soon enough.
@@ -50,20 +55,28 @@ def wire(service: Service) -> list[str]:
         OfficeServicer(service.database, offices, page_tokens), service.server.server
     )
     add_SearchServiceServicer_to_server(SearchServicer(search, pages), service.server.server)
+    saved_searches = SavedSearchService(SavedSearchRepository(service.database), search)
+    add_SavedSearchServiceServicer_to_server(
+        SavedSearchServicer(service.database, saved_searches, pages, page_tokens),
+        service.server.server,
+    )
     for name, some in (
         ("open listings", listings.open_due),
         ("expire listings", listings.expire),
         ("warn of registrations", agents.warn),
         ("end registrations", agents.end_registrations),
+        ("tell of saved searches", saved_searches.tell_of_yesterday),
     ):
         service.every(SWEEP_SECONDS, name, sweep(service.database, some))
     service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
     service.consume("projects", ListingConsumers(listings).of_projects)
+    service.consume("agents", SavedSearchConsumers(saved_searches).of_agents)
     return [
         "propmubi.agents.v1.AgentService",
         "propmubi.agents.v1.OfficeService",
         "propmubi.agents.v1.ListingService",
         "propmubi.agents.v1.SearchService",
+        "propmubi.agents.v1.SavedSearchService",
     ]
 
 

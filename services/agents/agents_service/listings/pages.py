@@ -55,6 +55,13 @@ class Pages:
         shown = [known[each.id] for each in found if each.id in known]
         return pb.ListListingsResponse.FromString(b"".join(shown))
 
+    async def current(
+        self, statuses: Sequence[str], listing_ids: Sequence[uuid.UUID], now: datetime
+    ) -> list[pb.Listing]:
+        """Those of the listings that are in `statuses`, as they are shown at `now`, in any order."""
+        listings = await self._repository.those_in(statuses, listing_ids)
+        return [to_proto(listing, now) for listing in listings]
+
     def _recall(self, found: Found, now: datetime) -> bytes | None:
         kept = self._kept.get(found.id)
         if kept is None or kept.version != found.version or kept.until <= now:

@@ -300,3 +300,39 @@ class ListingUpdated(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__list_office_id) -> _WhichOneofReturnType__list_office_id | None: ...
 
 Global___ListingUpdated: _TypeAlias = ListingUpdated  # noqa: Y015
+
+@_typing.final
+class SavedSearchMatched(_message.Message):
+    """Listings became what a saved search asks for, and its owner is to be told. Aggregate: the saved search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAVED_SEARCH_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    LISTING_IDS_FIELD_NUMBER: _builtins.int
+    saved_search_id: _builtins.str
+    """The saved search."""
+    user_id: _builtins.str
+    """Whose it is."""
+    name: _builtins.str
+    """What she calls it."""
+    @_builtins.property
+    def listing_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The listings: one at once, or those of a day."""
+
+    def __init__(
+        self,
+        *,
+        saved_search_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        listing_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing_ids", b"listing_ids", "name", b"name", "saved_search_id", b"saved_search_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SavedSearchMatched: _TypeAlias = SavedSearchMatched  # noqa: Y015

@@ -1,0 +1,125 @@
+"""SavedSearchService on the wire: messages in, use cases, messages out."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from agents_service.listings.domain import PUBLIC
+from agents_service.listings.messages import filters_from_wire
+from agents_service.listings.pages import Pages
+from agents_service.saved_searches.domain import Match, SavedSearch
+from agents_service.saved_searches.service import SavedSearchService
+from chassis.context import principal
+from chassis.database import Database
+from chassis.page_tokens import PageTokens
+from chassis.protobuf import fill, masked, timestamp, value, values
+from propmubi.agents.v1 import saved_searches_pb2 as pb
+from propmubi.agents.v1 import saved_searches_pb2_grpc
+
+_INPUT = ("name", "filters", "alert")
+_OUTPUT = ("id", "name", "alert", "version", "created_at", "updated_at")
+
+
+class SavedSearchServicer(saved_searches_pb2_grpc.SavedSearchServiceServicer):
+    """Serves propmubi.agents.v1.SavedSearchService."""
+
+    def __init__(
+        self,
+        database: Database,
+        service: SavedSearchService,
+        pages: Pages,
+        page_tokens: PageTokens,
+    ) -> None:
+        self._database = database
+        self._service = service
+        self._pages = pages
+        self._page_tokens = page_tokens
+
+    async def CreateSavedSearch(
+        self, request: pb.CreateSavedSearchRequest, context: Any
+    ) -> pb.SavedSearch:
+        given = values(request.saved_search, *_INPUT)
+        columns = await self._service.columns(given, _filters(request.saved_search))
+        async with self._database.transaction() as tx:
+            return tx.reply(to_proto(await self._service.create(tx, principal(), columns)))
+
+    async def GetSavedSearch(
+        self, request: pb.GetSavedSearchRequest, context: Any
+    ) -> pb.SavedSearch:
+        saved_search_id = uuid.UUID(request.saved_search_id)
+        return to_proto(await self._service.get(principal(), saved_search_id))
+
+    async def ListSavedSearches(
+        self, request: pb.ListSavedSearchesRequest, context: Any
+    ) -> pb.ListSavedSearchesResponse:
+        page = self._page_tokens.page(request)
+        found = await self._service.list_page(principal(), before=page.last_id, limit=page.limit)
+        searches, token = page.cut(found)
+        return pb.ListSavedSearchesResponse(
+            saved_searches=map(to_proto, searches), next_page_token=token
+        )
+
+    async def UpdateSavedSearch(
+        self, request: pb.UpdateSavedSearchRequest, context: Any
+    ) -> pb.SavedSearch:
+        given = masked(request.saved_search, request.update_mask)
+        expected = value(request, "expected_version")
+        columns = await self._service.columns(given, _filters(request.saved_search))
+        async with self._database.transaction() as tx:
+            search = await self._service.update(
+                tx, principal(), uuid.UUID(request.saved_search_id), columns, expected
+            )
+            return tx.reply(to_proto(search))
+
+    async def DeleteSavedSearch(self, request: pb.DeleteSavedSearchRequest, context: Any) -> Empty:
+        expected = value(request, "expected_version")
+        async with self._database.transaction() as tx:
+            await self._service.delete(
+                tx, principal(), uuid.UUID(request.saved_search_id), expected
+            )
+            return tx.reply(Empty())
+
+    async def ListSavedSearchMatches(
+        self, request: pb.ListSavedSearchMatchesRequest, context: Any
+    ) -> pb.ListSavedSearchMatchesResponse:
+        page = self._page_tokens.page(request)
+        found = await self._service.matches(
+            principal(),
+            uuid.UUID(request.saved_search_id),
+            after=_after(*page.position) if page.position else None,
+            limit=page.limit,
+        )
+        matches, token = page.cut(found, _position)
+        ids = [match.listing_id for match in matches]
+        listings = await self._pages.current([*PUBLIC], ids, datetime.now(UTC))
+        shown = {listing.id: listing for listing in listings}
+        return pb.ListSavedSearchMatchesResponse(
+            matches=[
+                pb.SavedSearchMatch(
+                    listing=shown[str(match.listing_id)], matched_at=timestamp(match.matched_at)
+                )
+                for match in matches
+                if str(match.listing_id) in shown
+            ],
+            next_page_token=token,
+        )
+
+
+def to_proto(search: SavedSearch) -> pb.SavedSearch:
+    message = pb.SavedSearch()
+    fill(message, search, *_OUTPUT, filters=pb.ListingFilters.FromString(search.filters))
+    return message
+
+
+def _filters(search: pb.SavedSearch) -> dict[str, Any]:
+    return filters_from_wire(search.filters)
+
+
+def _position(match: Match) -> list[Any]:
+    return [match.matched_at, match.listing_id]
+
+
+def _after(matched_at: str, listing_id: str) -> tuple[datetime, uuid.UUID]:
+    return datetime.fromisoformat(matched_at), uuid.UUID(listing_id)

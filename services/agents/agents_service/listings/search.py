@@ -250,7 +250,9 @@ def _in_order(
         .where(*conditions)
         .order_by(*order.by(key, listings.c.id))
         .limit(bindparam("window"))
-        .subquery("window")
+        # Of the one place that the page is taken for: SQLAlchemy would go through all of them in here again.
+        .correlate_except(listings)
+        .lateral("window")
     )
     ends = window.c.number == bindparam("window")
     return (

@@ -112,6 +112,15 @@ async def test_words_name_places_and_the_answer_says_which(
         assert not page.HasField("read_as")
 
 
+async def test_a_home_in_a_city_of_two_names_is_found_once(put: Put, public: Any) -> None:
+    """However little its index holds of what is asked for besides."""
+    poona, pune = await put(city="Poona"), await put()
+    for asked in ({"q": "Wakad"}, {"price_max": 9_000_000}, {"sort": "price", "q": "Wakad"}):
+        request = listings_pb2.ListListingsRequest(city="Pune", **asked)
+        found = [each.id for each in (await public.ListListings(request)).listings]
+        assert (sorted(found), asked) == (sorted([poona, pune]), asked)
+
+
 async def test_places_are_counted_as_listings_come_and_go(
     put: Put, search: Any, count_places: Any, agents: Running
 ) -> None:

@@ -25,17 +25,20 @@ def check_new(password: str, about_her: Sequence[str | None]) -> None:
     password = normalised(password)
     if len(password) < SHORTEST:
         raise _weak(f"must have at least {SHORTEST} characters")
-    judged = zxcvbn(password[:_JUDGED], user_inputs=[*_OURS, *_words(about_her)])
+    judged = zxcvbn(password[:_JUDGED], user_inputs=[*_words(about_her), *_OURS])
     if judged["score"] < _LEAST_SCORE:
         why = str(judged["feedback"]["warning"]).rstrip(".") or "It stands too few guesses"
         raise _weak(f"is easily guessed: {why}. Take four words that have nothing to do with you")
 
 
 def _words(about_her: Sequence[str | None]) -> Iterator[str]:
-    """A name and its parts, an address and its parts, a phone with and without its country's code."""
+    """A name and its parts, an address and its parts, a phone with and without its country's code: always in the same
+    order, because the first count as guessed first.
+    """
     for given in about_her:
         if given:
-            yield from {given, given.lstrip("+"), given[-10:], *given.split(), *given.split("@")}
+            words = (given, given.lstrip("+"), given[-10:], *given.split(), *given.split("@"))
+            yield from dict.fromkeys(words)
 
 
 def _weak(what: str) -> InvalidArgument:

@@ -48,12 +48,20 @@ class Fresh:
         self._next = self._next or asyncio.get_running_loop().create_future()
         self._wanted.set()
 
+    async def renewed(self) -> None:
+        """Have it read again and return once it was, or could not be."""
+        self.renew()
+        await self._wait()
+
     async def missed(self) -> None:
         """Return once it was read again, or at once when that was asked for too lately."""
         now = time.monotonic()
         if now - self._missed_at >= self._seldom:
             self._missed_at = now
             self.renew()
+        await self._wait()
+
+    async def _wait(self) -> None:
         read = self._next or self._now
         if read is not None:
             await asyncio.wait((read,), timeout=PATIENCE_SECONDS)

@@ -18,6 +18,8 @@ from propmubi.options.v1.options_pb2 import Caller
 ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105  The media type of RFC 9068, not a password.
 LEEWAY_SECONDS = 30
+# Longer than any token lives after its revocation.
+REVOKED_SECONDS = 900.0
 # Verified tokens remembered; a signature check costs a hundred times a look-up.
 REMEMBERED = 20_000
 # A token is some 700 bytes; anything past this is not one.
@@ -86,17 +88,20 @@ class Revocations:
     """What was revoked: sessions, and everything a user was issued before a moment. Forgotten when tokens are dead."""
 
     def __init__(self) -> None:
+        # Each in the order in which they end, so that forgetting looks at no more than it forgets.
         self._sessions: dict[str, float] = {}
         self._users: dict[str, tuple[int, float]] = {}
 
-    def revoke_session(self, session_id: str, *, for_seconds: float = 900) -> None:
-        self._sessions[session_id] = time.time() + for_seconds
+    def revoke_session(self, session_id: str) -> None:
         self._forget()
+        self._sessions.pop(session_id, None)
+        self._sessions[session_id] = time.time() + REVOKED_SECONDS
 
-    def revoke_user(self, user_id: str, *, issued_until: int, for_seconds: float = 900) -> None:
+    def revoke_user(self, user_id: str, *, issued_until: int) -> None:
         """Refuse the tokens of `user_id` issued at or before `issued_until`, in Unix seconds."""
-        self._users[user_id] = (issued_until, time.time() + for_seconds)
         self._forget()
+        known, _ = self._users.pop(user_id, (issued_until, 0.0))
+        self._users[user_id] = max(issued_until, known), time.time() + REVOKED_SECONDS
 
     def covers(self, principal: Principal) -> bool:
         if principal.session_id in self._sessions:
@@ -106,8 +111,10 @@ class Revocations:
 
     def _forget(self) -> None:
         now = time.time()
-        self._sessions = {key: end for key, end in self._sessions.items() if end > now}
-        self._users = {key: value for key, value in self._users.items() if value[1] > now}
+        while self._sessions and next(iter(self._sessions.values())) <= now:
+            del self._sessions[next(iter(self._sessions))]
+        while self._users and next(iter(self._users.values()))[1] <= now:
+            del self._users[next(iter(self._users))]
 
 
 class TokenVerifier:

@@ -217,3 +217,18 @@ def test_revocations_are_forgotten_when_their_tokens_are_dead(
     revocations.revoke_session("another")
     assert set(revocations._sessions) == {"another"}
     assert not revocations._users
+
+
+async def test_of_two_losses_of_one_person_the_later_counts() -> None:
+    revocations, user, now = Revocations(), str(uuid.uuid4()), int(time.time())
+    revocations.revoke_user(user, issued_until=now)
+    revocations.revoke_user(user, issued_until=now - 60)  # Delivered again.
+    with pytest.raises(Unauthenticated):
+        await verifier(revocations).verify(signed(claims(sub=user, iat=now)))
+
+
+def test_a_great_many_revocations_cost_no_more_each() -> None:
+    revocations = Revocations()
+    for number in range(50_000):
+        revocations.revoke_session(str(number))
+    assert len(revocations._sessions) == 50_000

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from chassis.errors import Violation
-from chassis.rules import field_rules
+from chassis.rules import field_rules, value_check
 from gateway.errors import CHALLENGE, EdgeError, Headers
 from gateway.exchange import Exchange
 from gateway.operation import EMPTY, Operation, body_fields
@@ -51,7 +51,7 @@ class Cookies:
 
     def __init__(self, operation: Operation, rules: CookieRules) -> None:
         self._rules = rules
-        self._taken = [field.name for field in sent_by_cookie(operation)]
+        self._taken = {field.name: value_check(field) for field in sent_by_cookie(operation)}
         self._given = {
             field.name: cookie.max_age
             for field in replied_by_cookie(operation)
@@ -62,8 +62,8 @@ class Cookies:
 
     def are_asked_for(self, exchange: Exchange) -> bool:
         """Whether this request has its field in a cookie; raises EdgeError when it may not."""
-        asked = exchange.header(HEADER)
-        if asked is None or not self.names:
+        asked = exchange.header(HEADER) if self.names else None
+        if asked is None:
             return False
         if exchange.headers.get(b"origin") not in self._rules.origins:
             raise EdgeError(403, "Cookies are for pages of the origins in CORS_ORIGINS.")
@@ -73,15 +73,18 @@ class Cookies:
         return True
 
     def put_in(self, body: bytes, exchange: Exchange) -> bytes:
-        """`body` with what it leaves to the cookie; raises EdgeError 401 when that is not there."""
+        """`body` with what it leaves to the cookie; raises EdgeError 401 when nothing good is there: no page could mend
+        the value of a cookie that it can't read.
+        """
         try:
             given = orjson.loads(body or b"{}")
         except orjson.JSONDecodeError:
             return body  # To be refused with all that is wrong with it.
         missing = [name for name in self._taken if isinstance(given, dict) and name not in given]
         for name in missing:
+            check = self._taken[name]
             value = self._rules.find(exchange.header(b"cookie") or "", name)
-            if value is None:
+            if value is None or (check is not None and check(value) is not None):
                 raise EdgeError(401, headers=((b"www-authenticate", CHALLENGE),))
             given[name] = value
         return orjson.dumps(given) if missing else body

@@ -15,7 +15,7 @@ from auth_service.otp.service import LIFETIME_SECONDS as OTP_SECONDS
 from auth_service.otp.service import OtpService
 from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.service import PasswordService
-from auth_service.sessions.domain import SignedIn
+from auth_service.sessions.domain import RefreshTokenReused, SignedIn, was_reused
 from auth_service.sessions.service import SessionService
 from auth_service.signing_keys.service import SigningKeys
 from auth_service.users.servicer import to_proto
@@ -93,8 +93,9 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Any) -> pb.TokenResponse:
         async with self._database.transaction() as tx:
             outcome = await self._sessions.refresh(tx, request.refresh_token)
-        if isinstance(outcome, DomainError):
+        if isinstance(outcome, RefreshTokenReused):
             metrics.REFRESH_REUSE.inc()
+            self._delivery.post(outcome.phone, was_reused())
         return self._signed_in(outcome)
 
     async def Logout(self, request: pb.LogoutRequest, context: Any) -> Empty:

@@ -85,7 +85,26 @@ def hashed(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+REFUSED = "The refresh token is not valid: sign in again."
+
+
 def refused() -> Unauthenticated:
-    return Unauthenticated(
-        "The refresh token is not valid: sign in again.", reason="REFRESH_TOKEN_INVALID"
+    return Unauthenticated(REFUSED, reason="REFRESH_TOKEN_INVALID")
+
+
+class RefreshTokenReused(Unauthenticated):
+    """A used refresh token came back and its session is over; who has `phone` is to hear of it. The caller is refused
+    as for any token that is not valid.
+    """
+
+    def __init__(self, phone: str) -> None:
+        super().__init__(REFUSED, reason="REFRESH_TOKEN_INVALID")
+        self.phone = phone
+
+
+def was_reused() -> str:
+    """The text message to whoever's session was ended so."""
+    return (
+        "One of your PropMubi sign-ins was used from elsewhere, so we ended it. If that was not you, sign in and "
+        "end your other sessions."
     )

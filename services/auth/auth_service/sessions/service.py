@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from auth_service import audit
 from auth_service.sessions.domain import (
     LONGEST_USER_AGENT,
+    RefreshTokenReused,
     Session,
     SignedIn,
     hashed,
@@ -67,18 +68,21 @@ class SessionService:
         known = await self._sessions.look(tx, hashed(token))
         if known is None or not known.session_is_live:
             raise refused()
+        if known.used_at is not None and not known.may_be_repeated_by(_user_agent()):
+            user_id, session_id = known.user_id, known.session_id
+            ended = await self._end(
+                tx, user_id, str(user_id), "refresh_token_reused", only=session_id
+            )
+            user = await self._sessions.user(tx, user_id)
+            return RefreshTokenReused(user.phone) if ended else refused()
         user = await self._sessions.user(tx, known.user_id)
         check_may_sign_in(user)
-        if known.may_be_repeated_by(_user_agent()):
+        if known.used_at is not None:
             # Perhaps a replica made it that has another key in use, while the keys are exchanged.
             for key in self._refresh_keys:
                 if hashed(repeated := successor(key, token)) == known.rotated_to:
                     return SignedIn(user, known.session_id, repeated, now)
             raise refused()
-        if known.used_at is not None:
-            user_id, actor = known.user_id, str(known.user_id)
-            await self._end(tx, user_id, actor, "refresh_token_reused", only=known.session_id)
-            return refused()
         if known.is_expired:
             raise refused()
         raise RateLimited(

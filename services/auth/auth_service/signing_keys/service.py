@@ -50,6 +50,7 @@ class SigningKeys:
         self.loaded = self._fresh.loaded
         self.run = self._fresh.run
         self.renew = self._fresh.renew
+        self.renewed = self._fresh.renewed
         self.jwks = GetJwksResponse()
 
     def get(self, kid: str) -> EllipticCurvePublicKey | None:

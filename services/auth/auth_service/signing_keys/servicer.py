@@ -33,7 +33,7 @@ class SigningKeyServicer(signing_keys_pb2_grpc.SigningKeyServiceServicer):
         async with self._database.transaction() as tx:
             keys = await self._keys.rotate(tx, principal(), ahead, leaked=request.leaked)
             reply = tx.reply(pb.RotateSigningKeysResponse(keys=map(_to_proto, keys)))
-        await self._keys.load()
+        await self._keys.renewed()
         return reply
 
 

@@ -9,7 +9,7 @@ import pytest
 from chassis.errors import NotFound, PermissionDenied, Unauthenticated
 from propmubi.auth.v1 import auth_pb2
 from propmubi.auth.v1 import sessions_pb2 as pb
-from services.auth.tests.conftest import Auth, RunAuth
+from services.auth.tests.conftest import PHONE, Auth, RunAuth
 from services.auth.tests.integration.test_sessions import dies, refused
 
 OTHER_PHONE = "+919876543211"
@@ -83,6 +83,25 @@ async def test_whoever_finds_a_used_token_of_hers_sees_it_in_her_list(auth: Auth
     await refused(auth, stolen.refresh_token, agent="thief/1.0")
     [ended] = [s for s in await listed(auth, mine.access_token, ended=True) if not s.current]
     assert ended.revoked_reason == "refresh_token_reused"
+
+
+async def test_she_is_told_by_sms_once_however_often_it_comes_back(auth: Auth) -> None:
+    stolen = await auth.sign_in()
+    await auth.refresh(stolen.refresh_token)
+    await asyncio.gather(
+        *(refused(auth, stolen.refresh_token, agent="thief/1.0") for _ in range(20))
+    )
+    async with asyncio.timeout(5):
+        while not (told := messages_of_reuse(auth)):  # noqa: ASYNC110  A file.
+            await asyncio.sleep(0.01)
+    await auth.sign_in()  # Its code is sent after all that waited.
+    assert messages_of_reuse(auth) == told
+    assert len(told) == 1
+    assert len(told[0]) <= 160
+
+
+def messages_of_reuse(auth: Auth) -> list[str]:
+    return [sms["body"] for sms in auth.messages(PHONE) if "used from elsewhere" in sms["body"]]
 
 
 async def test_all_others_end_at_once_also_when_asked_many_times(run_auth: RunAuth) -> None:

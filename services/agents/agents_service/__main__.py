@@ -1,5 +1,6 @@
 """The agents service: `python -m agents_service`."""
 
+from agents_service.agents.consumers import PeopleConsumers
 from agents_service.agents.repository import AgentRepository
 from agents_service.agents.service import AgentService
 from agents_service.agents.servicer import AgentServicer
@@ -71,6 +72,7 @@ def wire(service: Service) -> list[str]:
     service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
     service.consume("projects", ListingConsumers(listings).of_projects)
     service.consume("agents", SavedSearchConsumers(saved_searches).of_agents)
+    service.consume("auth", PeopleConsumers(agents, offices, saved_searches).of_auth)
     return [
         "propmubi.agents.v1.AgentService",
         "propmubi.agents.v1.OfficeService",

@@ -57,6 +57,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     consumers = LeadConsumers(pipeline)
     service.consume("projects", consumers.of_projects)
     service.consume("agents", consumers.of_agents)
+    service.consume("auth", consumers.of_auth)
     assigning = EnquiryTimers(database, enquiries, intake).assign_waiting
     service.every(settings.assign_every_seconds, "assign leads", assigning)
     notifying = NoticeTimers(database, notices, telling).send_waiting

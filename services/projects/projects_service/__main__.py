@@ -14,6 +14,7 @@ from projects_service.projects.repository import ProjectRepository
 from projects_service.projects.service import ProjectService
 from projects_service.projects.servicer import ProjectServicer
 from projects_service.settings import ProjectsSettings
+from projects_service.units.consumers import PeopleConsumers
 from projects_service.units.repository import UnitRepository
 from projects_service.units.service import UnitService
 from projects_service.units.servicer import UnitServicer
@@ -35,6 +36,7 @@ def wire(service: Service) -> list[str]:
     add_BuilderServiceServicer_to_server(BuilderServicer(database, builders, page_tokens), server)
     add_ProjectServiceServicer_to_server(ProjectServicer(database, projects, page_tokens), server)
     add_UnitServiceServicer_to_server(UnitServicer(database, units, leads, page_tokens), server)
+    service.consume("auth", PeopleConsumers(units, builders).of_auth)
     service.every(timers.EXPIRE_SECONDS, "expire holds", sweep(database, units.expire))
     service.every(timers.LAPSE_SECONDS, "lapse projects", sweep(database, projects.lapse))
     return [

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from chassis.errors import Conflict
 
@@ -62,6 +63,19 @@ class Agent(Profile):
     def may_sell_on(self, day: date) -> bool:
         """Whether she may publish: active, and her RERA registration in date."""
         return self.status is AgentStatus.ACTIVE and self.rera_valid_to >= day
+
+
+# What is left of the profile of an agent whose data was erased.
+FORGOTTEN: Mapping[str, Any] = {
+    "member_full_name": "Erased",
+    "member_mobile_phone": "",
+    "rera_agent_no": "",
+    "languages": (),
+    "service_areas": (),
+    "bio": None,
+    # An administrator's suspension, which no office undoes.
+    "suspended_by_office": False,
+}
 
 
 def moved(agent: Agent, move: str) -> Agent:

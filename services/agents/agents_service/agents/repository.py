@@ -81,6 +81,18 @@ class AgentRepository:
         )
         return _existing(found.mappings().first())
 
+    async def locked_of(self, tx: Transaction, user_id: uuid.UUID) -> Agent | None:
+        """The agent whose account it is, locked until the transaction ends, if there is one."""
+        found = await tx.execute(
+            select(agents).where(agents.c.user_id == user_id).with_for_update()
+        )
+        row = found.mappings().first()
+        return None if row is None else _agent(row)
+
+    async def mask_history(self, tx: Transaction, agent_id: uuid.UUID) -> None:
+        """Forget what the agent was. The table is append-only but for this function."""
+        await tx.execute(select(func.mask_agent_history(agent_id)))
+
     async def kept(self, tx: Transaction, agent_id: uuid.UUID) -> Agent:
         """The agent, who stays as she is until the transaction ends; raises NotFound."""
         found = await tx.execute(

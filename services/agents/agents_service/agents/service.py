@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any, Protocol
 
-from agents_service.agents.domain import Agent, AgentStatus, Profile, RegistrationNotice, moved
+from agents_service.agents.domain import (
+    FORGOTTEN,
+    Agent,
+    AgentStatus,
+    Profile,
+    RegistrationNotice,
+    moved,
+)
 from agents_service.agents.repository import AgentRepository, not_found
 from chassis import phones, rera
 from chassis.database import Transaction
@@ -160,6 +167,18 @@ class AgentService:
             await self._homes.leave_market(tx, agent.id, caller.subject, "agent.suspended")
             tx.publish(AgentSuspended(**ids), agent.id)
         return agent
+
+    async def forget(self, tx: Transaction, user_id: uuid.UUID, by: str) -> None:
+        """Forget who the agent of `user_id` is, if she is one: she is suspended, and what she lists leaves the market."""
+        agent = await self._agents.locked_of(tx, user_id)
+        if agent is None:
+            return
+        was_active = agent.status is AgentStatus.ACTIVE
+        await self._agents.change(tx, agent, {"status": AgentStatus.SUSPENDED, **FORGOTTEN}, by)
+        await self._agents.mask_history(tx, agent.id)
+        if was_active:
+            await self._homes.leave_market(tx, agent.id, by, "agent.suspended")
+            tx.publish(AgentSuspended(agent_id=str(agent.id), user_id=str(user_id)), agent.id)
 
     async def set_office(
         self, tx: Transaction, agent: Agent, office_id: uuid.UUID | None, changed_by: str

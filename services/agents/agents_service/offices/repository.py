@@ -47,6 +47,10 @@ class OfficeRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def forget_invitations(self, tx: Transaction, phone: str) -> None:
+        """Forget whom offices invited by `phone`."""
+        await tx.execute(delete(invitations).where(invitations.c.member_mobile_phone == phone))
+
     async def get(self, office_id: uuid.UUID) -> Office:
         """The office; raises NotFound."""
         return _existing(await self._database.fetch_one(_GET, {"id": office_id}))

@@ -41,6 +41,10 @@ class OfficeService:
         self._agents = agents
         self._members = members
 
+    async def forget(self, tx: Transaction, phone: str) -> None:
+        """Forget the invitations of whoever had `phone`."""
+        await self._offices.forget_invitations(tx, phone)
+
     async def found(self, tx: Transaction, caller: Principal, office: Mapping[str, Any]) -> Office:
         """The new office of `caller`; raises AlreadyExists for a second one."""
         if caller.agent_id is None:

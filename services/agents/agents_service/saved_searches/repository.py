@@ -197,6 +197,18 @@ class SavedSearchRepository:
         """Delete a saved search and its matches."""
         await tx.execute(delete(saved_searches).where(saved_searches.c.id == search.id))
 
+    async def delete_all(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        """Forget what a user looks for."""
+        await tx.execute(delete(saved_searches).where(saved_searches.c.user_id == user_id))
+
+    async def silence(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        """Tell a user of no more matches."""
+        await tx.execute(
+            update(saved_searches)
+            .where(saved_searches.c.user_id == user_id, saved_searches.c.alert != Alert.OFF)
+            .values(alert=Alert.OFF, version=saved_searches.c.version + 1, updated_at=func.now())
+        )
+
     async def matches(
         self, saved_search_id: uuid.UUID, *, after: tuple[datetime, uuid.UUID] | None, limit: int
     ) -> list[Match]:

@@ -99,6 +99,14 @@ class SavedSearchService:
         search = await self._own(tx, caller, saved_search_id, expected_version)
         await self._repository.delete(tx, search)
 
+    async def forget(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        """Forget what a user looks for, who is to be forgotten."""
+        await self._repository.delete_all(tx, user_id)
+
+    async def silence(self, tx: Transaction, user_id: uuid.UUID) -> None:
+        """Turn the alerts of a user off, who wants none any more; she turns on again which she wants."""
+        await self._repository.silence(tx, user_id)
+
     async def matches(
         self,
         caller: Principal,

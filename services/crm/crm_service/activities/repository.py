@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import ARRAY, Uuid, bindparam, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from chassis.database import Database, Transaction
@@ -17,7 +17,7 @@ _COLUMNS = [column for column in activities.c if column is not activities.c.refe
 
 
 class ActivityRepository:
-    """Activities in Postgres. They are added and never changed."""
+    """Activities in Postgres. They are added and never changed, but for the words of who is to be forgotten."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -72,6 +72,12 @@ class ActivityRepository:
                     for lead_id in lead_ids
                 ],
             )
+
+    async def mask(self, tx: Transaction, lead_ids: Sequence[uuid.UUID]) -> None:
+        """Forget what was said of and by the person of these leads. The table is append-only but for this function."""
+        await tx.execute(
+            select(func.mask_activities(bindparam("ids", type_=ARRAY(Uuid)))), {"ids": [*lead_ids]}
+        )
 
     async def add_once(
         self,

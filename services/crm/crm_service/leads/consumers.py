@@ -13,6 +13,8 @@ from chassis.protobuf import moment
 from crm_service.leads.domain import Lead
 from crm_service.leads.service import LeadService
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
+from propmubi.auth.v1.consents_pb2 import ConsentPurpose
+from propmubi.auth.v1.events_pb2 import ConsentGranted, ConsentWithdrawn, UserErased
 from propmubi.common.v1.event_pb2 import Event
 from propmubi.projects.v1.events_pb2 import UnitBooked, UnitHeld, UnitReleased
 
@@ -32,6 +34,11 @@ class LeadConsumers:
         self.of_agents: Mapping[type[Message], Handler] = {
             AgentSuspended: self.agent_suspended,
             AgentVerified: self.agent_verified,
+        }
+        self.of_auth: Mapping[type[Message], Handler] = {
+            UserErased: self.user_erased,
+            ConsentGranted: self.consent_changed,
+            ConsentWithdrawn: self.consent_changed,
         }
 
     async def unit_held(self, tx: Transaction, payload: UnitHeld, _event: Event) -> None:
@@ -53,6 +60,17 @@ class LeadConsumers:
 
     async def agent_verified(self, tx: Transaction, payload: AgentVerified, _event: Event) -> None:
         await self._service.reinstate_owner(tx, uuid.UUID(payload.agent_id))
+
+    async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
+        await self._service.forget(tx, payload.phone)
+
+    async def consent_changed(
+        self, tx: Transaction, payload: ConsentGranted | ConsentWithdrawn, _event: Event
+    ) -> None:
+        """Agents follow up by whatever channel: withdrawn for one, they leave her alone until she consents anew."""
+        if payload.purpose == ConsentPurpose.CONSENT_PURPOSE_ENQUIRY_FOLLOW_UP:
+            withdrawn = isinstance(payload, ConsentWithdrawn)
+            await self._service.set_do_not_disturb(tx, payload.phone, withdrawn)
 
     async def _lead(self, tx: Transaction, lead_id: str) -> Lead | None:
         """The lead that an event names, locked, if it names one of ours."""

@@ -53,6 +53,8 @@ class Contact:
     id: uuid.UUID
     full_name: str
     phone: str
+    # She withdrew her consent to be followed up: only what she asks is answered.
+    do_not_disturb: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

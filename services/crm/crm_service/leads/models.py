@@ -3,6 +3,7 @@
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -33,6 +34,7 @@ contacts = Table(
     Column("account_id", Uuid),
     Column("phone", Text, nullable=False),
     Column("full_name", Text, nullable=False),
+    Column("do_not_disturb", Boolean, nullable=False, server_default="false"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 Index(

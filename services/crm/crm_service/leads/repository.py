@@ -26,7 +26,12 @@ from chassis.ids import new_id
 from crm_service.leads.domain import OPEN, Contact, Lead, LeadStage, Requirement
 from crm_service.leads.models import contacts, leads, suspended_agents
 
-LEADS = select(*leads.c, contacts.c.full_name, contacts.c.phone).join(contacts)
+# What a person is called whose data was erased.
+ERASED = "Erased"
+
+LEADS = select(*leads.c, contacts.c.full_name, contacts.c.phone, contacts.c.do_not_disturb).join(
+    contacts
+)
 REQUIREMENT = ("bhk", "budget_min", "budget_max", "localities", "possession")
 COUNTED_UP_TO = 1000
 
@@ -161,14 +166,51 @@ class LeadRepository:
                 account_id=account_id,
                 phone=contact.phone,
                 full_name=contact.full_name,
+                do_not_disturb=contact.do_not_disturb,
             )
             .on_conflict_do_update(
                 index_elements=[contacts.c.phone, contacts.c.account_id],
                 set_={"phone": contact.phone},
             )
-            .returning(contacts.c.id, contacts.c.full_name, contacts.c.phone)
+            .returning(
+                contacts.c.id,
+                contacts.c.full_name,
+                contacts.c.phone,
+                contacts.c.do_not_disturb,
+            )
         )
         return Contact(**found.mappings().one())
+
+    async def of_phone(self, tx: Transaction, phone: str) -> list[Lead]:
+        """The leads of whoever has `phone`, in every account, locked until the transaction ends."""
+        found = await tx.execute(
+            LEADS.where(contacts.c.phone == phone).order_by(leads.c.id).with_for_update(of=leads)
+        )
+        return [lead_of(row) for row in found.mappings()]
+
+    async def mask(self, tx: Transaction, phone: str, lead_ids: Sequence[uuid.UUID]) -> None:
+        """Forget who had `phone`, and what she looked for by these leads of hers."""
+        await tx.execute(
+            update(leads)
+            .where(leads.c.id == func.any(bindparam("ids")))
+            .values(dict.fromkeys(REQUIREMENT)),
+            {"ids": [*lead_ids]},
+        )
+        await tx.execute(
+            update(contacts)
+            .where(contacts.c.phone == phone)
+            .values(
+                phone=func.concat("erased:", contacts.c.id),
+                full_name=ERASED,
+                do_not_disturb=True,
+            )
+        )
+
+    async def set_do_not_disturb(self, tx: Transaction, phone: str, wanted: bool) -> None:
+        """Whether whoever has `phone` is to be left alone, by every account that knows her."""
+        await tx.execute(
+            update(contacts).where(contacts.c.phone == phone).values(do_not_disturb=wanted)
+        )
 
     async def disown(self, tx: Transaction, lead_ids: Sequence[uuid.UUID]) -> None:
         """Leave leads without an owner; the next look for one begins at once."""
@@ -220,7 +262,12 @@ def lead_of(row: Any, contact: Contact | None = None) -> Lead:
     return Lead(
         id=row["id"],
         contact=contact
-        or Contact(id=row["contact_id"], full_name=row["full_name"], phone=row["phone"]),
+        or Contact(
+            id=row["contact_id"],
+            full_name=row["full_name"],
+            phone=row["phone"],
+            do_not_disturb=row["do_not_disturb"],
+        ),
         account_id=row["account_id"],
         target_kind=row["target_kind"],
         target_id=row["target_id"],

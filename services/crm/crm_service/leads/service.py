@@ -249,6 +249,22 @@ class LeadService:
     async def reinstate_owner(self, tx: Transaction, agent_id: uuid.UUID) -> None:
         await self._leads.reinstate(tx, agent_id)
 
+    async def forget(self, tx: Transaction, phone: str) -> None:
+        """Forget who had `phone`, by every account: her open leads are lost, and nobody is told her name or number."""
+        hers = await self._leads.of_phone(tx, phone)
+        for lead in hers:
+            if lead.is_open:
+                await self.move(
+                    tx, lead, LeadStage.LOST, "She asked to be forgotten.", lost_reason="erased"
+                )
+        lead_ids = [lead.id for lead in hers]
+        await self._leads.mask(tx, phone, lead_ids)
+        await self._activities.mask(tx, lead_ids)
+
+    async def set_do_not_disturb(self, tx: Transaction, phone: str, wanted: bool) -> None:
+        """Whether whoever has `phone` is to be left alone."""
+        await self._leads.set_do_not_disturb(tx, phone, wanted)
+
     def due_from_now(self) -> datetime:
         """When somebody who is given a lead now should have responded."""
         return self._hours.after(datetime.now(UTC), self._first_response)

@@ -138,7 +138,7 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
 def to_proto(lead: Lead) -> pb.Lead:
     message = pb.Lead()
     contact = pb.Contact()
-    fill(contact, lead.contact, "id", "full_name", "phone")
+    fill(contact, lead.contact, "id", "full_name", "phone", "do_not_disturb")
     fill(message, lead, *_FIELDS, contact=contact, **{f"{lead.target_kind}_id": lead.target_id})
     if lead.requirement is not None:
         fill(message.requirement, lead.requirement, *_REQUIREMENT)

@@ -28,8 +28,9 @@ class Notice:
 def body_about(lead: Lead, subject: str) -> str:
     """The message about an owned lead."""
     assert lead.sla_due_at is not None
+    reach = "who wants no calls" if lead.contact.do_not_disturb else lead.contact.phone
     due = lead.sla_due_at.astimezone(INDIA)
     return (
-        f"New enquiry from {lead.contact.full_name[:LONGEST_NAME]}, {lead.contact.phone}, about {subject}."
+        f"New enquiry from {lead.contact.full_name[:LONGEST_NAME]}, {reach}, about {subject}."
         f" Please answer by {due:%-d %b, %H:%M}."
     )

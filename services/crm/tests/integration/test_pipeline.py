@@ -254,10 +254,10 @@ async def test_listing_leads_takes_one_statement(crm: Any) -> None:
     reads = crm.running.database._reads
     fetch = reads.fetch
 
-    async def counted(sql: str, values: Any) -> Any:
+    async def counted(sql: str, values: Any, **how: Any) -> Any:
         if "ORDER BY leads.id" in sql:
             statements.append(sql)
-        return await fetch(sql, values)
+        return await fetch(sql, values, **how)
 
     reads.fetch = counted
     await crm.leads(crm.token_of(asha)).ListLeads(pb.ListLeadsRequest())

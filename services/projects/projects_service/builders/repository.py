@@ -49,6 +49,14 @@ class BuilderRepository:
         )
         return _existing(found.mappings().first())
 
+    async def locked_of(self, tx: Transaction, user_id: uuid.UUID) -> Builder | None:
+        """The builder whom the user acts for, locked until the transaction ends, if there is one."""
+        found = await tx.execute(
+            select(builders).where(builders.c.user_id == user_id).with_for_update()
+        )
+        row = found.mappings().first()
+        return None if row is None else _existing(row)
+
     async def is_active(self, tx: Transaction, builder_id: uuid.UUID) -> bool:
         """Whether the builder is active, and stays so until the transaction ends."""
         found = await tx.execute(

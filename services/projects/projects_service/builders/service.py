@@ -79,10 +79,19 @@ class BuilderService:
     ) -> Builder:
         """Verify, suspend or reinstate a builder, and tell the other services."""
         builder = await self._builders.locked(tx, builder_id)
+        return await self._move(tx, builder, move, caller.subject, reason)
+
+    async def suspend_of(self, tx: Transaction, user_id: uuid.UUID, by: str) -> None:
+        """Suspend the builder whom a user acts for, if there is one and it is active."""
+        builder = await self._builders.locked_of(tx, user_id)
+        if builder is not None and builder.status is BuilderStatus.ACTIVE:
+            await self._move(tx, builder, "suspend", by)
+
+    async def _move(
+        self, tx: Transaction, builder: Builder, move: str, by: str, reason: str | None = None
+    ) -> Builder:
         status = moved(builder, move).status
-        builder = await self._builders.change(
-            tx, builder, {"status": status}, caller.subject, reason
-        )
+        builder = await self._builders.change(tx, builder, {"status": status}, by, reason)
         event = BuilderVerified if status is BuilderStatus.ACTIVE else BuilderSuspended
         tx.publish(event(builder_id=str(builder.id), user_id=str(builder.user_id)), builder.id)
         return builder

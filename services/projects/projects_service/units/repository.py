@@ -144,6 +144,18 @@ class UnitRepository:
         )
         return [_unit(row) for row in found.mappings()]
 
+    async def locked_held_by(self, tx: Transaction, user_id: uuid.UUID) -> list[Unit]:
+        """The units that a user holds, locked."""
+        held = select(claims.c.id).where(
+            claims.c.user_id == user_id,
+            claims.c.kind == ClaimKind.HOLD,
+            claims.c.ended_at.is_(None),
+        )
+        found = await tx.execute(
+            _UNITS.where(units.c.claim_id.in_(held)).order_by(units.c.id).with_for_update(of=units)
+        )
+        return [_unit(row) for row in found.mappings()]
+
     async def place(
         self,
         tx: Transaction,

@@ -144,6 +144,11 @@ class UnitService:
             raise Conflict("The hold is somebody else's.", reason="CLAIM_NOT_ACTIVE")
         return await self._release(tx, unit, "release", ClaimEnd.RELEASED, caller.subject)
 
+    async def release_all_of(self, tx: Transaction, user_id: uuid.UUID, by: str) -> None:
+        """End the holds of a user."""
+        for unit in await self._units.locked_held_by(tx, user_id):
+            await self._release(tx, unit, "release", ClaimEnd.RELEASED, by)
+
     async def lead_to_check(
         self, unit_id: uuid.UUID, lead_id: uuid.UUID | None
     ) -> uuid.UUID | None:

@@ -36,10 +36,10 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     seen: list[Statement] = []
     fetch = Reads.fetch
 
-    async def noted(self: Reads, sql: str, values: Sequence[Any]) -> Any:
+    async def noted(self: Reads, sql: str, values: Sequence[Any], **how: Any) -> Any:
         if "outbox" not in sql:  # The relay looks by itself.
             seen.append((sql, values))
-        return await fetch(self, sql, values)
+        return await fetch(self, sql, values, **how)
 
     monkeypatch.setattr(Reads, "fetch", noted)
     return seen

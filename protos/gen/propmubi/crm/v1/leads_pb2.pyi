@@ -313,22 +313,26 @@ class Contact(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     FULL_NAME_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
+    DO_NOT_DISTURB_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The contact's id."""
     full_name: _builtins.str
     """Her full name."""
     phone: _builtins.str
     """Her phone, E.164."""
+    do_not_disturb: _builtins.bool
+    """Whether she withdrew her consent to be followed up: answer what she asks, and leave her alone otherwise."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         full_name: _builtins.str = ...,
         phone: _builtins.str = ...,
+        do_not_disturb: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_name", b"full_name", "id", b"id", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["do_not_disturb", b"do_not_disturb", "full_name", b"full_name", "id", b"id", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from fastapi import FastAPI, Request, Response
@@ -19,6 +19,7 @@ from gateway.codec import encoder
 from gateway.contract import rpc_path
 from gateway.errors import EdgeError
 from gateway.exchange import App, Receive, Scope, Send
+from gateway.files import DownloadHandler, UploadHandler
 from gateway.middleware import Edge, EdgeRules
 from gateway.operation import Operation
 from gateway.rate_limit import Allowance
@@ -48,7 +49,7 @@ def create_app(
 ) -> App:
     """Everything the gateway answers."""
     handlers = [
-        Handler(
+        _kind(operation)(
             operation,
             rpc=_rpc(operation, peers.channels[operation.service]),
             bind=Binder(operation).bind,
@@ -58,7 +59,15 @@ def create_app(
         )
         for operation in operations
     ]
+    uploads = {each.path.encode(): each.upload.max_bytes for each in operations if each.upload}
+    rules = replace(rules, uploads=uploads)
     return Edge(ContractRoutes(handlers, Pages(openapi, peers.readiness)), rules)
+
+
+def _kind(operation: Operation) -> type[Handler]:
+    if operation.upload is not None:
+        return UploadHandler
+    return Handler if operation.download is None else DownloadHandler
 
 
 def _rpc(operation: Operation, channel: grpc.aio.Channel) -> Rpc:

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.resources import files as resources
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import orjson
 from google.api import annotations_pb2, http_pb2
@@ -113,6 +113,7 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
     http_method, path = cast("HttpMethod", pattern.upper()), getattr(rule, pattern)
     reply = method.output_type
     success = options.Extensions[options_pb2.success]
+    upload = declared(options, options_pb2.upload)
     summary, description = prose(where)
     operation = Operation(
         rpc=rpc_path(method),
@@ -121,18 +122,16 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
         http_method=http_method,
         path=path,
         path_parameters=path_parameters(where, path),
-        body=rule.body or None,
+        body=None if upload else rule.body or None,
         input=GetMessageClass(method.input_type),
         output=GetMessageClass(reply),
         callers=frozenset(options.Extensions[options_pb2.access].allow),
         rate_limit=options.Extensions[options_pb2.rate_limit],
-        cache=(
-            options.Extensions[options_pb2.cache]
-            if options.HasExtension(options_pb2.cache)
-            else None
-        ),
+        cache=declared(options, options_pb2.cache),
         success_status=STATUSES[success] if success else 204 if reply.full_name == EMPTY else 200,
         location=options.Extensions[options_pb2.location],
+        upload=upload,
+        download=declared(options, options_pb2.download),
         batch=batch_of(method, options.Extensions[options_pb2.batch]),
         read_only=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         forgets_cookie=options.Extensions[options_pb2.forgets_cookie],
@@ -144,6 +143,11 @@ def operation_of(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Operation
     refuse_rule(operation, rule)
     refuse_fields(operation)
     return operation
+
+
+def declared(options: MethodOptions, extension: Any) -> Any:
+    """What `options` say by this extension, if anything."""
+    return options.Extensions[extension] if options.HasExtension(extension) else None
 
 
 def batch_of(method: MethodDescriptor, name: str) -> MethodDescriptor | None:

@@ -15,6 +15,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_BYTES = 1 << 20
 ARRIVAL_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+# Kept from the services' time, to say in our own words that theirs is over.
+RESERVE_SECONDS = 0.5
 # How long the rest of a refused body is read and thrown away, so that its sender sees the answer and not a reset.
 LINGER_SECONDS = 1.0
 
@@ -37,7 +40,9 @@ class Exchange:
         "base",
         "call",
         "failure",
+        "half_read",
         "headers",
+        "limit",
         "method",
         "path",
         "query",
@@ -59,6 +64,7 @@ class Exchange:
         receive: Receive,
         send: Send,
     ) -> None:
+        self.limit = asyncio.timeout_at(started + ANSWER_SECONDS)
         self.headers = headers
         self.call = call
         self.started = started
@@ -73,11 +79,18 @@ class Exchange:
         self.status = 0
         self.failure = ""
         self.answered = False
+        # Whether a part of the body is still to come that nobody will read.
+        self.half_read = False
 
     def header(self, name: bytes) -> str | None:
         """A header's value; bytes beyond ASCII come as Latin-1, as HTTP has it."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def allow(self, seconds: float) -> None:
+        """Let the answer take longer than others may, in seconds since the request began."""
+        self.limit.reschedule(self.started + seconds)
+        self.call.deadline = self.started + seconds - RESERVE_SECONDS
 
     async def body(self) -> bytes:
         """The whole body; raises EdgeError when it is too large, too slow or cut off."""
@@ -100,6 +113,11 @@ class Exchange:
 
     async def answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Answer with these headers and those of every answer."""
+        await self.begin(status, headers)
+        await self.go_on(body, more=False)
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """Begin an answer whose body follows by `go_on`, piece by piece."""
         self.status, self.answered = status, True
         await self.send(
             {
@@ -108,7 +126,9 @@ class Exchange:
                 "headers": [*headers, *SECURITY, *self.base],
             }
         )
-        await self.send({"type": "http.response.body", "body": body})
+
+    async def go_on(self, piece: bytes, *, more: bool) -> None:
+        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def refuse(self, error: EdgeError) -> None:
         """Answer with the envelope of `error`."""
@@ -123,7 +143,7 @@ class Exchange:
             *SECURITY,
             *self.base,
         ]
-        unread = error.status in (408, 413)
+        unread = error.status in (408, 413) or self.half_read
         if unread:
             headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})

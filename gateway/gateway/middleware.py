@@ -7,7 +7,8 @@ import asyncio
 import random
 import re
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import structlog
 from opentelemetry import context, trace
@@ -29,12 +30,18 @@ from chassis.tracing import parent_of, tracer
 from gateway.client_address import client_address
 from gateway.cors import Cors, is_preflight
 from gateway.errors import EdgeError, from_domain
-from gateway.exchange import BODY_BYTES, App, Exchange, Receive, Scope, Send
+from gateway.exchange import (
+    ANSWER_SECONDS,
+    BODY_BYTES,
+    RESERVE_SECONDS,
+    App,
+    Exchange,
+    Receive,
+    Scope,
+    Send,
+)
 
 HEAD_BYTES = 16 << 10
-ANSWER_SECONDS = 30.0
-# Kept from the services' time, to say in our own words that theirs is over.
-RESERVE_SECONDS = 0.5
 UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Asked for every few seconds by machines; they are counted, and not logged.
@@ -58,6 +65,8 @@ class EdgeRules:
     cors: Cors
     trusted_proxies: int = 0
     trace_sample_ratio: float = 0.01
+    # Greatest sizes of the bodies that are files, by path.
+    uploads: Mapping[bytes, int] = field(default_factory=dict)
 
 
 class Edge:
@@ -66,6 +75,7 @@ class Edge:
     def __init__(self, app: App, rules: EdgeRules) -> None:
         self._app = app
         self._cors = rules.cors
+        self._uploads = rules.uploads
         self._trusted_proxies = rules.trusted_proxies
         self._sample_ratio = rules.trace_sample_ratio
         self._observers: dict[tuple[str, str, int], Histogram] = {}
@@ -78,7 +88,7 @@ class Edge:
         scope["exchange"] = exchange
         span = self._start_span(exchange)
         try:
-            async with asyncio.timeout_at(exchange.started + ANSWER_SECONDS):
+            async with exchange.limit:
                 await self._serve(scope, exchange)
         except TimeoutError:
             # Those of parts were met within: here the time for the whole answer is over.
@@ -143,7 +153,9 @@ class Edge:
         if size > HEAD_BYTES:
             raise EdgeError(431)
         declared = exchange.headers.get(b"content-length")
-        if declared is not None and int(declared) > BODY_BYTES:
+        if declared is not None and int(declared) > self._uploads.get(
+            exchange.raw_path, BODY_BYTES
+        ):
             raise EdgeError(413)
 
     def _start_span(self, exchange: Exchange) -> trace.Span | None:

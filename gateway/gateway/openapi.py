@@ -6,7 +6,7 @@ says how the snapshot differs from the protos and which of the differences break
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from gateway.breaking import differences
 from gateway.contract import Contract, comments, load_contract
 from gateway.cookies import cookie_names, replied_by_cookie
 from gateway.errors import DEFAULTS
+from gateway.files import CSV, JSON_LINES
 from gateway.json_schema import Components, Json, must_be_sent, reference
 from gateway.operation import BODILESS, EMPTY, Operation, body_fields, query_fields
 from gateway.schemas import Shape, members
@@ -137,7 +138,9 @@ def described(operation: Operation, components: Components) -> Json:
         "parameters": list(parameters(operation, components)),
         "security": [{}, {"bearer": []}] if public else [{"bearer": []}],
     }
-    if operation.body is not None:
+    if operation.upload is not None:
+        described["requestBody"] = file_of(operation.upload.content_types)
+    elif operation.body is not None:
         described["requestBody"] = request_body(operation, components)
     described["responses"] = {
         str(status): answer for status, answer in answers(operation, components)
@@ -191,6 +194,11 @@ def request_body(operation: Operation, components: Components) -> Json:
     return {"required": needed, "content": {"application/json": {"schema": schema}}}
 
 
+def file_of(content_types: Iterable[str]) -> Json:
+    text = {"schema": {"type": "string"}}
+    return {"required": True, "content": dict.fromkeys(content_types, text)}
+
+
 def versioned(operation: Operation) -> bool:
     return "version" in operation.method.output_type.fields_by_name
 
@@ -206,7 +214,9 @@ def answers(operation: Operation, components: Components) -> Iterator[tuple[int,
         *(["X-Device-Token"] if devices.are_made_by(operation) else []),
     ]
     success: Json = {"description": comments().get(reply.full_name, "Done.")}
-    if reply.full_name != EMPTY:
+    if operation.download is not None:
+        success["content"] = file_of((CSV, JSON_LINES))["content"]
+    elif reply.full_name != EMPTY:
         success["content"] = {
             "application/json": {"schema": components.message(reply, Shape.OUTPUT)}
         }

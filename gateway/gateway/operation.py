@@ -7,12 +7,15 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from chassis.rules import message_of
-from propmubi.options.v1.options_pb2 import CachePolicy, Caller, RateLimit
+from propmubi.options.v1.options_pb2 import CachePolicy, Caller, Download, RateLimit, Upload
 
 EMPTY: Final = "google.protobuf.Empty"
 BODILESS: Final = frozenset({"GET", "DELETE"})
 HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 # Fields of requests that are no input of their own: the keys of a PATCH make the one, If-Match the other.
+UPLOADED: Final = frozenset({"upload_id", "number", "content", "last", "content_type"})
+# What the gateway itself says to have all pages of a list.
+PAGING: Final = frozenset({"page_size", "page_token"})
 CARRIED_OTHERWISE: Final = frozenset({"update_mask", "expected_version"})
 
 
@@ -30,13 +33,16 @@ class Operation:
     http_method: HttpMethod
     path: str  # Such as /v1/listings/{listing_id}.
     path_parameters: tuple[str, ...]
-    body: str | None  # The request's field that is the body, "*" for all of it, None for no body.
+    # The request's field that is the body, "*" for all of it, None for no body, and for a file.
+    body: str | None
     input: type[Message]
     output: type[Message]
     callers: frozenset[Caller.ValueType]
     rate_limit: RateLimit.ValueType
     cache: CachePolicy | None
     success_status: int
+    upload: Upload | None
+    download: Download | None
     batch: MethodDescriptor | None  # The RPC that answers many of these at once.
     location: str  # Of what a 201 created: a path with the reply's fields in braces.
     read_only: bool  # Declared NO_SIDE_EFFECTS.
@@ -49,9 +55,11 @@ class Operation:
 
 def query_fields(operation: Operation) -> list[FieldDescriptor]:
     """The request's fields that travel in the query: those that neither path, body nor header carries."""
-    if operation.body == "*":
+    if operation.body == "*" or operation.upload is not None:
         return []
     elsewhere = {*operation.path_parameters, operation.body, *CARRIED_OTHERWISE}
+    if operation.download is not None:
+        elsewhere |= PAGING
     return [field for field in operation.method.input_type.fields if field.name not in elsewhere]
 
 

@@ -22,7 +22,16 @@ from chassis.rules import (
     value_field,
 )
 from gateway.cookies import replied_by_cookie, sent_by_cookie
-from gateway.operation import BODILESS, EMPTY, ContractError, Operation, body_fields, query_fields
+from gateway.operation import (
+    BODILESS,
+    EMPTY,
+    PAGING,
+    UPLOADED,
+    ContractError,
+    Operation,
+    body_fields,
+    query_fields,
+)
 from propmubi.options.v1 import options_pb2
 from propmubi.options.v1.options_pb2 import Caller
 
@@ -62,8 +71,21 @@ def refuse_rule(operation: Operation, rule: http_pb2.HttpRule) -> None:
         ),
         f"a {verb} has no body": verb in BODILESS and body is not None,
         f'a {verb} says body: "*" or names the field that is the body': (
-            verb not in BODILESS and body is None
+            verb not in BODILESS and body is None and operation.upload is None
         ),
+        "an upload is a POST of a file to a path without parameters, and says how large, how long and of what type": (
+            operation.upload is not None
+            and not (
+                verb == "POST"
+                and not operation.path_parameters
+                and operation.upload.max_bytes
+                and operation.upload.max_seconds
+                and operation.upload.content_types
+                and set(request.fields_by_name) == UPLOADED
+            )
+        ),
+        "a download is a GET that lists, and names its file": operation.download is not None
+        and not (operation.download.file_name and is_list(operation)),
         f"{body} is no message of the request": (
             body not in {None, "*"} and (resource is None or not is_nested(resource))
         ),
@@ -84,6 +106,17 @@ def refuse_rule(operation: Operation, rule: http_pb2.HttpRule) -> None:
     for message, wrong in faults.items():
         if wrong:
             raise ContractError(f"{operation.method.full_name}: {message}")
+
+
+def is_list(operation: Operation) -> bool:
+    request, reply = operation.method.input_type, operation.method.output_type
+    lists = [field for field in reply.fields if field.is_repeated and is_nested(field)]
+    return (
+        operation.http_method == "GET"
+        and set(request.fields_by_name) >= PAGING
+        and "next_page_token" in reply.fields_by_name
+        and len(lists) == 1
+    )
 
 
 def refuse_fields(operation: Operation) -> None:

@@ -6,7 +6,7 @@ A handler does, in this order: limit by address or device, who calls, may she, l
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from zlib import crc32
 
 import grpc
@@ -105,26 +105,35 @@ class Handler:
             await self._limit(
                 exchange, call.principal.subject if call.principal else call.client_address
             )
-        if self._is_post:
-            call.idempotency = _idempotency_key(exchange)
-        by_cookie = self._cookies.are_asked_for(exchange)
         path = dict(zip(operation.path_parameters, values, strict=True))
+        reply, trailers = await self._ask(exchange, path)
+        await self._answer(exchange, path, reply, trailers)
+
+    async def _ask(self, exchange: Exchange, path: dict[str, str]) -> tuple[Any, Trailers]:
+        """What the service says to the request."""
+        operation, call = self.operation, exchange.call
+        if self._is_post:
+            call.idempotency = idempotency_key(exchange)
+        by_cookie = self._cookies.are_asked_for(exchange)
         body = await exchange.body() if operation.body else b""
         content_type = exchange.header(b"content-type")
         if by_cookie:
             content_type = content_type if body else "application/json"
             body = self._cookies.put_in(body, exchange)
         request = self._bind(path, exchange.query, body, content_type, exchange.header(b"if-match"))
-        try:
-            reply, trailers = await self._rpc.with_trailers(request, limit=self._limit_seconds)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error) from error
+        reply, trailers = await self._call(request)
         if by_cookie:
             exchange.base.extend(self._cookies.take_out(reply))
         if self._makes_device:
             token = exchange.header(devices.HEADER)
             exchange.base.extend(await self._edges.devices.remember(token, reply.user.id))
-        await self._answer(exchange, path, reply, trailers)
+        return reply, trailers
+
+    async def _call(self, request: Message) -> tuple[Any, Trailers]:
+        try:
+            return await self._rpc.with_trailers(request, limit=self._limit_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from error
 
     async def _limit(self, exchange: Exchange, caller: str) -> None:
         exchange.base.extend(await self._edges.limiter.admit(self._allowance, caller))
@@ -195,7 +204,7 @@ def _cache_control(operation: Operation, *, revalidate: bool) -> tuple[bytes, by
     return REVALIDATE if revalidate else NO_STORE
 
 
-def _idempotency_key(exchange: Exchange) -> IdempotencyKey | None:
+def idempotency_key(exchange: Exchange) -> IdempotencyKey | None:
     key = exchange.header(b"idempotency-key")
     if key is None:
         return None

@@ -25,7 +25,13 @@ from gateway.__main__ import open_app
 from gateway.readiness import Readiness
 from gateway.server import listen, serve, server
 from gateway.settings import GatewaySettings
-from propmubi.agents.v1 import agents_pb2, agents_pb2_grpc, listings_pb2, listings_pb2_grpc
+from propmubi.agents.v1 import (
+    agents_pb2,
+    agents_pb2_grpc,
+    listing_files_pb2_grpc,
+    listings_pb2,
+    listings_pb2_grpc,
+)
 from propmubi.auth.v1 import auth_pb2, auth_pb2_grpc
 
 Reply = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
@@ -34,6 +40,7 @@ Reply = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
 class Peer(
     agents_pb2_grpc.AgentServiceServicer,
     listings_pb2_grpc.ListingServiceServicer,
+    listing_files_pb2_grpc.ListingFileServiceServicer,
     auth_pb2_grpc.AuthServiceServicer,
     auth_pb2_grpc.UserServiceServicer,
 ):
@@ -128,6 +135,8 @@ DEFAULTS: dict[str, Reply] = {
     "RefreshToken": refreshed,
     "Logout": nothing,
     "GetMe": me,
+    "ImportListings": nothing,
+    "ExportListings": nothing,
 }
 for _name in DEFAULTS:
     setattr(Peer, _name, rpc(_name))
@@ -145,6 +154,7 @@ async def serving(peer: Peer) -> AsyncIterator[None]:
     )
     agents_pb2_grpc.add_AgentServiceServicer_to_server(peer, grpc_server)
     listings_pb2_grpc.add_ListingServiceServicer_to_server(peer, grpc_server)
+    listing_files_pb2_grpc.add_ListingFileServiceServicer_to_server(peer, grpc_server)
     auth_pb2_grpc.add_AuthServiceServicer_to_server(peer, grpc_server)
     auth_pb2_grpc.add_UserServiceServicer_to_server(peer, grpc_server)
     health_pb2_grpc.add_HealthServicer_to_server(peer.health, grpc_server)

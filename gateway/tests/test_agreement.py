@@ -42,7 +42,12 @@ from gateway.schemas import Shape, members
 from propmubi.agents.v1.listings_pb2 import Facing, Listing, ListListingsResponse
 from propmubi.options.v1.options_pb2 import Format
 
-OPERATIONS = load_contract().operations
+# A file is neither JSON nor a query.
+OPERATIONS = [
+    operation
+    for operation in load_contract().operations
+    if operation.upload is None and operation.download is None
+]
 few = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
 

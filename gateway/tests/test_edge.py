@@ -373,7 +373,7 @@ async def test_a_slow_service_is_504(
         await asyncio.sleep(30)
 
     peer.replies["GetAgent"] = slow
-    monkeypatch.setattr("gateway.middleware.ANSWER_SECONDS", 0.9)
+    monkeypatch.setattr("gateway.exchange.ANSWER_SECONDS", 0.9)
     response = await gateway.client.get(f"/v1/agents/{ID}")
     assert response.status_code == 504
     assert error_of(response)["code"] == "DEADLINE_EXCEEDED"
@@ -386,7 +386,7 @@ async def test_an_answer_that_hangs_in_the_gateway_is_504(
         await asyncio.sleep(30)
 
     peer.replies["GetAgent"] = slow
-    monkeypatch.setattr("gateway.middleware.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.exchange.ANSWER_SECONDS", 0.3)
     monkeypatch.setattr("gateway.middleware.RESERVE_SECONDS", -30)
     response = await gateway.client.get(f"/v1/agents/{ID}")
     assert response.status_code == 504

@@ -4,6 +4,10 @@ from agents_service.agents.consumers import PeopleConsumers
 from agents_service.agents.repository import AgentRepository
 from agents_service.agents.service import AgentService
 from agents_service.agents.servicer import AgentServicer
+from agents_service.listing_files import timers
+from agents_service.listing_files.repository import ListingFileRepository
+from agents_service.listing_files.service import ListingFileService
+from agents_service.listing_files.servicer import ListingFileServicer
 from agents_service.listings.consumers import ListingConsumers
 from agents_service.listings.pages import Pages
 from agents_service.listings.repository import ListingRepository
@@ -27,6 +31,7 @@ from chassis.service import Service, open_service
 from chassis.settings import clear, load
 from chassis.timers import sweep
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
+from propmubi.agents.v1.listing_files_pb2_grpc import add_ListingFileServiceServicer_to_server
 from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_server
 from propmubi.agents.v1.offices_pb2_grpc import add_OfficeServiceServicer_to_server
 from propmubi.agents.v1.saved_searches_pb2_grpc import add_SavedSearchServiceServicer_to_server
@@ -61,6 +66,14 @@ def wire(service: Service) -> list[str]:
         SavedSearchServicer(service.database, saved_searches, pages, page_tokens),
         service.server.server,
     )
+    files = ListingFileService(
+        ListingFileRepository(service.database), listing_repository, agent_repository
+    )
+    add_ListingFileServiceServicer_to_server(
+        ListingFileServicer(service.database, files, page_tokens), service.server.server
+    )
+    service.every(timers.READ_SECONDS, "read imports", timers.reading(service.database, files))
+    service.every(timers.FORGET_SECONDS, "forget imports", sweep(service.database, files.forget))
     for name, some in (
         ("open listings", listings.open_due),
         ("expire listings", listings.expire),
@@ -79,6 +92,7 @@ def wire(service: Service) -> list[str]:
         "propmubi.agents.v1.ListingService",
         "propmubi.agents.v1.SearchService",
         "propmubi.agents.v1.SavedSearchService",
+        "propmubi.agents.v1.ListingFileService",
     ]
 
 

@@ -112,6 +112,16 @@ class AgentRepository:
         )
         return {agent.id: agent for agent in map(_agent, found.mappings())}
 
+    async def kept_of_office(self, tx: Transaction, office_id: uuid.UUID) -> dict[uuid.UUID, Agent]:
+        """The agents of an office by their ids, who stay as they are until the transaction ends."""
+        found = await tx.execute(
+            select(agents)
+            .where(agents.c.office_id == office_id)
+            .order_by(agents.c.id)
+            .with_for_update(read=True)
+        )
+        return {agent.id: agent for agent in map(_agent, found.mappings())}
+
     async def locked_unwarned(
         self, tx: Transaction, notice: RegistrationNotice, before: date, limit: int
     ) -> list[Agent]:

@@ -1,5 +1,6 @@
 """What a listing is, which moves it may make, who may make them, and what publishing needs."""
 
+import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
@@ -159,6 +160,8 @@ PUBLIC: Final = frozenset(
         StandardStatus.PENDING,
     }
 )
+# On the market, or about to be: one home is so once in an office.
+LIVE: Final = (*sorted(PUBLIC), StandardStatus.HOLD)
 # What is over stays as it was: it is listed again as a new listing.
 FINAL: Final = frozenset({StandardStatus.CANCELED, StandardStatus.EXPIRED, StandardStatus.CLOSED})
 RELISTED: Final = frozenset({StandardStatus.EXPIRED, StandardStatus.CANCELED})
@@ -291,6 +294,18 @@ def check_changeable(before: Listing, after: Listing) -> None:
     needs = list(_lacking(after))
     if needs and before.standard_status not in _DRAFTS:
         raise _incomplete("A published listing keeps what publishing needed.", needs)
+
+
+def changes_of(listing: Listing, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `columns` that are not as `listing` has them."""
+    return {name: value for name, value in columns.items() if _differs(name, listing, value)}
+
+
+def _differs(name: str, listing: Listing, value: Any) -> bool:
+    stored = getattr(listing, name)
+    if name == "media":  # The same JSON can be written in several ways.
+        return bool(json.loads(stored) != json.loads(value))
+    return bool(stored != value)
 
 
 def is_registrable(listing: Listing) -> bool:

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import UserDefinedType
 
+from agents_service.listings.domain import LIVE
 from agents_service.metadata import metadata
 
 
@@ -103,6 +104,8 @@ listings = Table(
     Column("expiration_date", Date),
     Column("activation_date", Date),
     Column("relist_of", Uuid, unique=True),
+    # What its office calls it where it keeps its own books.
+    Column("external_id", Text),
     # Those of the listings that it lists again.
     Column("earlier_days_on_market", Integer, nullable=False, server_default="0"),
     Column("version", BigInteger, nullable=False, server_default="1"),
@@ -149,7 +152,6 @@ ALIKE = (
 )
 listings.append_column(Column("same_unit", Text, Computed(SAME_UNIT, persisted=True)))
 listings.append_column(Column("alike", BigInteger, Computed(ALIKE, persisted=True)))
-LIVE = ("coming_soon", "active", "active_under_contract", "pending", "hold")
 LIVE_UNIT = "listings_live_unit"
 
 
@@ -177,6 +179,16 @@ Index(
     postgresql_where=live(listings),
 )
 Index("listings_alike", listings.c.alike, postgresql_where=live(listings))
+Index(
+    "listings_external_id",
+    listings.c.list_agent_id,
+    listings.c.external_id,
+    unique=True,
+    postgresql_where=listings.c.external_id.is_not(None),
+)
+# What is exported.
+Index("listings_list_agent_id_id", listings.c.list_agent_id, listings.c.id)
+Index("listings_list_office_id_id", listings.c.list_office_id, listings.c.id)
 # What the clock has to do.
 Index(
     "listings_activation_date",

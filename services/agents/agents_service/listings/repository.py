@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from itertools import repeat
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -299,7 +300,7 @@ class ListingRepository:
                 insert(listings).values(id=new_id(), **columns).returning(*COLUMNS)
             )
         listing = Listing._make(added.one())
-        await _note(tx, [(NOTHING_YET, listing)], PUBLIC_HISTORY, added_by, None)
+        await _note(tx, [(NOTHING_YET, listing, PUBLIC_HISTORY)], added_by, None)
         return listing
 
     async def change(
@@ -312,7 +313,7 @@ class ListingRepository:
     ) -> list[Listing]:
         """Write `changes` to listings, which are locked, and to their histories."""
         after = await self._update(tx, before, changes)
-        await _note(tx, zip(before, after, strict=True), changes, changed_by, reason)
+        await _note(tx, zip(before, after, repeat(changes)), changed_by, reason)
         return after
 
     async def move(
@@ -338,8 +339,25 @@ class ListingRepository:
         )
         after = await self._update(tx, before, columns)
         noted = ("standard_status", *closing)
-        await _note(tx, zip(before, after, strict=True), noted, changed_by, reason)
+        await _note(tx, zip(before, after, repeat(noted)), changed_by, reason)
         return after
+
+    async def note(
+        self,
+        tx: Transaction,
+        changes: Iterable[tuple[Listing, Listing, Collection[str]]],
+        changed_by: str,
+        reason: str,
+    ) -> None:
+        """Append changes that were written elsewhere, before, after and of what, to the history."""
+        await _note(tx, changes, changed_by, reason)
+
+    async def note_new(
+        self, tx: Transaction, added: Sequence[Listing], added_by: str, reason: str
+    ) -> None:
+        """Write the first lines of the histories of listings that were added elsewhere."""
+        changes = ((NOTHING_YET, listing, PUBLIC_HISTORY) for listing in added)
+        await _note(tx, changes, added_by, reason)
 
     async def delete(self, tx: Transaction, listing: Listing) -> None:
         """Delete `listing`; its history stays."""
@@ -386,15 +404,14 @@ class ListingRepository:
 
 async def _note(
     tx: Transaction,
-    changes: Iterable[tuple[Listing, Listing]],
-    fields: Collection[str],
+    changes: Iterable[tuple[Listing, Listing, Collection[str]]],
     changed_by: str,
     reason: str | None,
 ) -> None:
-    """Append what became of `fields` to the history."""
+    """Append to the history what fields were before and after."""
     noted = [
         row
-        for before, after in changes
+        for before, after, fields in changes
         for row in history.rows(
             before,
             {field: getattr(after, field) for field in fields},

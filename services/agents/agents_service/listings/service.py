@@ -1,11 +1,9 @@
 """What can be done with listings, and by whom."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
-
-import orjson
 
 from agents_service.agents.domain import Agent
 from agents_service.agents.repository import AgentRepository
@@ -18,6 +16,7 @@ from agents_service.listings.domain import (
     Mover,
     Owner,
     StandardStatus,
+    changes_of,
     check_changeable,
     check_close,
     check_consistent,
@@ -26,7 +25,8 @@ from agents_service.listings.domain import (
     check_relistable,
     sources,
 )
-from agents_service.listings.messages import SAID, field_of, status_number, to_proto
+from agents_service.listings.events import publish_change, publish_move
+from agents_service.listings.messages import SAID
 from agents_service.listings.repository import ListingRepository, not_found
 from chassis.database import Transaction
 from chassis.errors import (
@@ -36,12 +36,6 @@ from chassis.errors import (
 )
 from chassis.identity import Principal
 from chassis.india import today
-from propmubi.agents.v1.events_pb2 import (
-    ListingPriceChanged,
-    ListingPublished,
-    ListingStatusChanged,
-    ListingUpdated,
-)
 
 # The clock and the peers that move listings, as histories name them.
 CLOCK = "clock"
@@ -49,7 +43,7 @@ PROJECTS = "service:projects"
 BATCH = 200
 # What an owner and her agent agree on anew when a home is listed again.
 _OF_THE_MANDATE = ("listing_contract_date", "expiration_date", "activation_date")
-_ANNOUNCED = (StandardStatus.COMING_SOON, StandardStatus.ACTIVE)
+ANNOUNCED = (StandardStatus.COMING_SOON, StandardStatus.ACTIVE)
 # Where a listing goes when its unit does; it is left alone where people brought it.
 _MOVED_BY_PEOPLE_ALONE = (StandardStatus.HOLD, StandardStatus.PENDING)
 
@@ -115,22 +109,14 @@ class ListingService:
     ) -> Listing:
         """Change a listing of the caller's, and tell the other services what changed."""
         before, _ = await self._own(tx, caller, listing_id, expected_version)
-        changes = {name: value for name, value in columns.items() if _differs(name, before, value)}
+        changes = changes_of(before, columns)
         if not changes:
             return before
         wanted = before._replace(**changes)
         check_changeable(before, wanted)
         check_consistent(wanted._asdict(), changes, today())
         [after] = await self._listings.change(tx, [before], changes, caller.subject)
-        fields = dict.fromkeys(map(field_of, changes))
-        if before.is_public and "list_price" in fields:
-            del fields["list_price"]
-            shown = to_proto(after, datetime.now(UTC))
-            tx.publish(
-                ListingPriceChanged(listing=shown, from_price=before.list_price or 0), after.id
-            )
-        if fields:
-            _publish_update(tx, after, fields)
+        publish_change(tx, before, after, changes)
         return after
 
     async def delete(
@@ -163,7 +149,7 @@ class ListingService:
         # The agent before the listing, as her suspension takes them, so that the two can't wait for each other.
         agent = (
             await self._agents.kept(tx, await self._listings.agent_of(tx, listing_id))
-            if status in _ANNOUNCED
+            if status in ANNOUNCED
             else None
         )
         listing, movers = await self._own(tx, caller, listing_id)
@@ -178,7 +164,7 @@ class ListingService:
             else {}
         )
         [after] = await self._listings.move(tx, [listing], status, caller.subject, closing=closing)
-        _publish_move(tx, listing, after)
+        publish_move(tx, listing, after)
         return after
 
     async def relist(self, tx: Transaction, caller: Principal, listing_id: uuid.UUID) -> Listing:
@@ -225,7 +211,7 @@ class ListingService:
                 continue
             changes = {"activation_date": None}
             [after] = await self._listings.change(tx, [listing], changes, CLOCK, obstacle.message)
-            _publish_update(tx, after, changes)
+            publish_change(tx, listing, after, changes)
         await self._move(tx, ready, StandardStatus.ACTIVE, CLOCK, "activation_date")
         return len(found)
 
@@ -266,8 +252,9 @@ class ListingService:
         found = await self._listings.locked_of_agent(tx, agent_id, NOT_OVER)
         if found:
             changes = {"list_office_id": office_id}
-            for after in await self._listings.change(tx, found, changes, changed_by):
-                _publish_update(tx, after, changes)
+            changed = await self._listings.change(tx, found, changes, changed_by)
+            for before, after in zip(found, changed, strict=True):
+                publish_change(tx, before, after, changes)
 
     async def follow_unit(
         self, tx: Transaction, unit_id: uuid.UUID, status: StandardStatus, reason: str
@@ -300,7 +287,7 @@ class ListingService:
                 tx, found, status, changed_by, reason, by_unit=by_unit
             )
             for before, after in zip(found, moved, strict=True):
-                _publish_move(tx, before, after)
+                publish_move(tx, before, after)
 
     async def _own(
         self,
@@ -350,37 +337,3 @@ def _movers(caller: Principal, listing: Listing) -> frozenset[Mover]:
 
 def _sees_all_of(caller: Principal | None, listing: Listing) -> bool:
     return caller is not None and (caller.is_admin or bool(_movers(caller, listing)))
-
-
-def _differs(name: str, listing: Listing, value: Any) -> bool:
-    stored = getattr(listing, name)
-    if name == "media":  # The same JSON can be written in several ways.
-        return bool(orjson.loads(stored) != orjson.loads(value))
-    return bool(stored != value)
-
-
-def _ownership(listing: Listing) -> dict[str, Any]:
-    office_id = listing.list_office_id
-    return {
-        "list_agent_id": str(listing.list_agent_id),
-        "list_office_id": None if office_id is None else str(office_id),
-    }
-
-
-def _publish_update(tx: Transaction, after: Listing, fields: Iterable[str]) -> None:
-    event = ListingUpdated(listing_id=str(after.id), fields=fields, **_ownership(after))
-    tx.publish(event, after.id)
-
-
-def _publish_move(tx: Transaction, before: Listing, after: Listing) -> None:
-    tx.publish(
-        ListingStatusChanged(
-            listing_id=str(after.id),
-            from_status=status_number(before.standard_status),
-            to_status=status_number(after.standard_status),
-            **_ownership(after),
-        ),
-        after.id,
-    )
-    if after.standard_status == StandardStatus.ACTIVE:
-        tx.publish(ListingPublished(listing=to_proto(after, datetime.now(UTC))), after.id)

@@ -241,6 +241,60 @@ class Cookie(_message.Message):
 Global___Cookie: _TypeAlias = Cookie  # noqa: Y015
 
 @_typing.final
+class Upload(_message.Message):
+    """A body that is a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPES_FIELD_NUMBER: _builtins.int
+    max_bytes: _builtins.int
+    """Its greatest size."""
+    max_seconds: _builtins.int
+    """How long it may take to arrive."""
+    @_builtins.property
+    def content_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it may be, such as `text/csv`."""
+
+    def __init__(
+        self,
+        *,
+        max_bytes: _builtins.int = ...,
+        max_seconds: _builtins.int = ...,
+        content_types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_types", b"content_types", "max_bytes", b"max_bytes", "max_seconds", b"max_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upload: _TypeAlias = Upload  # noqa: Y015
+
+@_typing.final
+class Download(_message.Message):
+    """An answer that is a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    file_name: _builtins.str
+    """What browsers are to call it, without its extension."""
+    def __init__(
+        self,
+        *,
+        file_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Download: _TypeAlias = Download  # noqa: Y015
+
+@_typing.final
 class Rules(_message.Message):
     """What a value must satisfy. For a repeated field, the rules on values hold for each item."""
 
@@ -336,6 +390,8 @@ SUCCESS_FIELD_NUMBER: _builtins.int
 LOCATION_FIELD_NUMBER: _builtins.int
 BATCH_FIELD_NUMBER: _builtins.int
 FORGETS_COOKIE_FIELD_NUMBER: _builtins.int
+UPLOAD_FIELD_NUMBER: _builtins.int
+DOWNLOAD_FIELD_NUMBER: _builtins.int
 RULES_FIELD_NUMBER: _builtins.int
 SENSITIVE_FIELD_NUMBER: _builtins.int
 EXAMPLE_FIELD_NUMBER: _builtins.int
@@ -359,6 +415,14 @@ asks it for all that wait together; what it leaves out is asked for by itself, i
 """
 forgets_cookie: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The field whose cookie a browser that says X-Use-Cookie forgets on success."""
+upload: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Upload]
+"""The body is a file, which the gateway hands on in pieces: one call of the RPC for each. Its request has the fields
+`upload_id`, `number`, `content`, `last` and `content_type`; its reply to the last piece is the answer. A repeated
+piece is the same piece: the gateway repeats one that got no answer, and a client that sends a file again under its
+Idempotency-Key sends the same upload.
+"""
+download: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Download]
+"""The pages of a List RPC, all of them, as one file: CSV or, for `Accept: application/jsonl`, JSON Lines."""
 rules: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rules]
 """What the value must satisfy, at the gateway and for gRPC callers alike."""
 sensitive: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]

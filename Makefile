@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-typescript fmt protos manifests rotate-keys migrate bench compose-env compose-smoke lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench compose-env compose-smoke lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -63,6 +63,14 @@ check-contract: setup ## The committed OpenAPI is what the protos say, and is va
 check-deploy: setup ## The Kubernetes manifests, rendered and checked against the code (needs kubectl 1.21 or newer)
 	@exec $(BIN)/pytest deploy/k8s $(args)
 
+check-alerts: ## The alert rules, checked and unit-tested by promtool (needs Prometheus)
+	@command -v promtool >/dev/null || { echo "make check-alerts needs promtool, which comes with Prometheus (Debian: apt-get install prometheus)."; exit 1; }
+	promtool check config deploy/observability/prometheus/prometheus.yml
+	promtool test rules deploy/observability/prometheus/tests/*.yml
+
+check-dashboards: setup ## Each query of dashboards and alerts has an answer from a live platform under load (needs Prometheus)
+	@exec $(BIN)/python deploy/observability/prove.py
+
 check-typescript: ## `tsc --strict` accepts OpenAPI's types, and the page in docs/signing-in.md that uses them (needs Node)
 	@command -v npm >/dev/null || { echo "make check needs Node 20 or newer with npm, to compile the types a frontend would use."; exit 1; }
 	cd tests/contract/typescript && npm ci --silent --no-audit --no-fund && npm run --silent check
@@ -78,6 +86,9 @@ protos: setup ## Generate protos/gen from the protos, and the gateway's snapshot
 	$(BIN)/python -m gateway.contract --write
 	$(BIN)/python -m gateway.openapi --write
 	$(BIN)/python -m gateway.contract --write
+
+dashboards: setup ## Write the Grafana dashboards from their short source
+	$(BIN)/python deploy/observability/grafana/dashboards.py
 
 manifests: setup ## Generate the manifest of Prometheus' rules from deploy/observability
 	$(BIN)/python deploy/k8s/manifests.py

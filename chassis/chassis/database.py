@@ -50,7 +50,6 @@ LOST = (
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 log = structlog.get_logger()
-_waited = metrics.POOL_WAIT_SECONDS.labels("transactions")
 Statement: TypeAlias = Select[Any] | TextClause
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -114,6 +113,7 @@ class Database:
         # Set when events were committed, so that the relay need not wait for its next look.
         self.events_committed = asyncio.Event()
         self._reads = reads
+        self._waited = metrics.POOL_WAIT_SECONDS.labels("transactions")
         # Weak, so that a statement made for one call does not stay for ever.
         self._constants: WeakKeyDictionary[Statement, _Compiled] = WeakKeyDictionary()
         self._keyed: dict[Hashable, _Compiled] = {}
@@ -206,7 +206,7 @@ class Database:
             await connection.start()
         except PoolTimeoutError as error:
             raise away() from error
-        _waited.observe(time.perf_counter() - started)
+        self._waited.observe(time.perf_counter() - started)
         driver: Any = (await connection.get_raw_connection()).driver_connection
         try:
             yield connection, driver

@@ -208,11 +208,12 @@ class Consumer:
                 await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
 
     async def _measure(self) -> None:
+        behind = 0
         with contextlib.suppress(ResponseError):  # There is no stream yet.
             for group in await self._redis.xinfo_groups(self._stream):
                 if group["name"] == self._group.encode():
                     behind = (group["lag"] or 0) + group["pending"]
-                    metrics.STREAM_LAG.labels(self._source).set(behind)
+        metrics.STREAM_LAG.labels(self._source).set(behind)
         [letters] = await self._database.fetch(_LETTERS, {"source": self._source})
         metrics.DEAD_LETTERS.labels(self._source).set(letters["count"])
 

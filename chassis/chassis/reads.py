@@ -16,8 +16,6 @@ from chassis.database_errors import away, meaning_of
 
 CLOSE_SECONDS = 5.0
 
-_waited = metrics.POOL_WAIT_SECONDS.labels("reads")
-
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
@@ -29,6 +27,7 @@ class Reads:
     ) -> None:
         self._connect = connect
         self._wait_seconds = wait_seconds
+        self._waited = metrics.POOL_WAIT_SECONDS.labels("reads")
         self._idle: list[Connection] = []
         self._free = asyncio.Semaphore(size)
         self._closing: set[asyncio.Task[None]] = set()
@@ -41,7 +40,7 @@ class Reads:
         await self._take_turn()
         try:
             connection = await self._connection()
-            _waited.observe(time.perf_counter() - started)
+            self._waited.observe(time.perf_counter() - started)
             try:
                 if planned_anew:
                     rows = await _planned_anew(connection, sql, values)

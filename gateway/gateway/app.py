@@ -94,7 +94,13 @@ class Pages:
 
     def __init__(self, openapi: bytes, readiness: Readiness) -> None:
         self._app = app = FastAPI(
-            title=TITLE, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+            title=TITLE,
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            # The edge has a span around every request; FastAPI's own would stand beside it.
+            telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         app.get("/healthz")(_alive)
         app.get("/readyz")(_ready(readiness))

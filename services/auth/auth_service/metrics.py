@@ -13,6 +13,10 @@ REFUSED = Counter(
 LOCKED = Counter(
     "propmubi_sign_in_locked_total", "Phones locked after too many failures in a row.", ["method"]
 )
+for _outcome in ("requested", "verified", "refused"):
+    OTP.labels(
+        _outcome
+    )  # Known from the start, so that shares of nothing are told from shares unknown.
 REFRESH_REUSE = Counter(
     "propmubi_refresh_token_reuse_total", "Sessions ended because a used refresh token came back."
 )

@@ -18,6 +18,8 @@ _FIRST_RESPONSE_SECONDS = Histogram(
     ["in_time"],
     buckets=(60, 300, 600, 900, 1_800, HOUR, 2 * HOUR, 4 * HOUR, 12 * HOUR, 24 * HOUR, 72 * HOUR),
 )
+for _in_time in ("true", "false"):
+    _FIRST_RESPONSE_SECONDS.labels(_in_time)  # Known from the start, so that the first is one more.
 
 
 def enquiry(taken: Enquiry, *, existed: bool) -> None:

@@ -91,7 +91,7 @@ dashboards: setup ## Write the Grafana dashboards from their short source
 	$(BIN)/python deploy/observability/grafana/dashboards.py
 
 manifests: setup ## Generate the manifest of Prometheus' rules from deploy/observability
-	$(BIN)/python deploy/k8s/manifests.py
+	$(BIN)/python deploy/k8s/manifests.py rules
 
 lock: setup ## Compile both lock files from the members' pyproject.toml [args="--upgrade-package grpcio"]
 	$(LOCK) -o requirements.lock $(args)

@@ -102,7 +102,9 @@ class _RenewedChannel:
 
 
 def service_config(files: Sequence[FileDescriptor]) -> dict[str, Any]:
-    """GRPC's service config: UNAVAILABLE is retried on the RPCs that say they have no side effects."""
+    """GRPC's service config: calls go in turns to the replicas that say SERVING, and UNAVAILABLE is retried on the RPCs
+    that say they have no side effects.
+    """
     methods = [
         {"service": service.full_name, "method": method.name}
         for file in files
@@ -119,6 +121,8 @@ def service_config(files: Sequence[FileDescriptor]) -> dict[str, Any]:
     }
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
+        # One that was started again on its old address listens before it has auth's keys: it would refuse good tokens.
+        "healthCheckConfig": {"serviceName": ""},
         "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
         "methodConfig": [{"name": methods, "retryPolicy": retry}] if methods else [],
     }

@@ -243,6 +243,31 @@ async def test_a_peer_that_is_down_is_told_quickly() -> None:
     await channel.close()
 
 
+async def test_calls_go_to_replicas_that_say_they_serve(serving: Serving, tokens: Tokens) -> None:
+    verifier = TokenVerifier(tokens, Revocations(), issuer=ISSUER, audience=AUDIENCE)
+    peer = Peer()  # type: ignore[abstract]  # The other RPCs are not called.
+    # It listens already, and has no keys yet to know tokens by.
+    starting = Server(settings(), verifier)
+    add_AgentServiceServicer_to_server(peer, starting.server)
+    await starting.start(SERVICES)
+    target = f"ipv4:127.0.0.1:{starting.port},127.0.0.1:{serving.server.port}"
+    channel = open_channel(target, settings(), [pb.DESCRIPTOR])
+    stub = AgentServiceStub(outgoing(channel))
+    call(seconds=20)
+    await asyncio.gather(*(stub.GetAgent(GET) for _ in range(20)))
+    assert (len(peer.calls), len(serving.peer.calls)) == (0, 20)
+
+    await starting.ready()
+    while not peer.calls:
+        await stub.GetAgent(GET)
+    await serving.server.drain()
+    serving.peer.calls.clear()
+    await asyncio.gather(*(stub.GetAgent(GET) for _ in range(20)))
+    assert serving.peer.calls == []
+    await channel.close()
+    await starting.drain()
+
+
 async def test_a_service_that_is_refused_does_not_tell_its_caller_to_sign_in(
     serving: Serving,
 ) -> None:

@@ -94,6 +94,7 @@ async def test_only_who_shows_a_certificate_of_the_same_authority_gets_through(
     number = Authority().issue(ours)
     Authority().issue(theirs)
     async with serving(tokens, **tls_settings(ours)) as (server, peer):
+        await server.ready()
         async with channel_to(server, ours) as channel:
             await ask(channel)
         assert peer.shown == [number]
@@ -111,6 +112,7 @@ async def test_both_sides_take_renewed_files_without_a_restart(
     Authority().issue(tmp_path)
     async with AsyncExitStack() as stack:
         server, peer = await stack.enter_async_context(serving(tokens, **tls_settings(tmp_path)))
+        await server.ready()
         channel = await stack.enter_async_context(channel_to(server, tmp_path))
         await ask(channel)
 

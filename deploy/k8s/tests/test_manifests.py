@@ -7,11 +7,12 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from chassis.grpc_server import ALIVE
 from chassis.settings import Settings, load
 from deploy.k8s import manifests
-from deploy.k8s.tests.conftest import Object, Render, Rendered, selects
+from deploy.k8s.tests.conftest import K8S, Object, Render, Rendered, selects
 from gateway.settings import GatewaySettings
 
 SERVICES = ("auth", "agents", "crm", "projects")
@@ -312,4 +313,20 @@ def test_an_ingress_serves_where_there_is_no_gateway_api(render: Render) -> None
 
 
 def test_the_rules_are_those_of_observability() -> None:
-    assert manifests.WRITTEN.read_text() == manifests.rendered(), "run `make manifests`"
+    assert manifests.WRITTEN.read_text() == manifests.rules(), "run `make manifests`"
+
+
+def test_a_release_writes_its_digests_into_an_overlay(render: Render) -> None:
+    digests = {process: f"sha256:{number:064x}" for number, process in enumerate(PROCESSES)}
+    overlay = (K8S / "overlays" / "production" / "kustomization.yaml").read_text()
+    once = manifests.with_images(overlay, "old.example.in/propmubi", digests)
+    written = manifests.with_images(once, "registry.example.in/propmubi", digests)
+    rendered = render(yaml.safe_load(written) | {"resources": ["base"], "components": []})
+    for _, labels, spec in rendered.pods():
+        process = labels["app.kubernetes.io/name"]
+        image = f"registry.example.in/propmubi/{process}@{digests[process]}"
+        containers = (*spec.get("initContainers", ()), *spec["containers"])
+        assert {container["image"] for container in containers} == {image}
+    for wrong in ({}, digests | {"crm": "latest"}, digests | {"web": digests["crm"]}):
+        with pytest.raises(SystemExit):
+            manifests.with_images(overlay, "registry.example.in/propmubi", wrong)

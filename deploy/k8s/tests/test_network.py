@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def targets_in(folder: Path) -> Iterator[str]:
                 yield node.attr.removesuffix("_target")
 
 
+@cache
 def called_by(process: str) -> set[str]:
     if process == "gateway":
         return set(contract.SERVICES)

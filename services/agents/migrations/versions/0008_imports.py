@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 COUNTS = ("pieces", "pieces_read", "attempts", "rows", "created", "updated", "unchanged", "failed")
 

@@ -60,7 +60,7 @@ def spawn(
             env=env,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=dies_with_us(death_signal),  # noqa: PLW1509 -- we have no threads
+            preexec_fn=dies_with_us(death_signal),  # noqa: PLW1509 -- only grpc has threads
             **(account or {}),
         )
 

@@ -1,12 +1,18 @@
 """The pytest plugin gives each test servers and databases of its own."""
 
+import asyncio
 import socket
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import asyncpg
+import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from devstack.postgres import Postgres
+from devstack.process import spawn
 from devstack.valkey import Valkey
 
 
@@ -29,6 +35,25 @@ def test_valkey_is_empty_in_every_test(redis_url: str, valkey: Valkey, attempt: 
     with socket.create_connection(("127.0.0.1", valkey.port)) as connection:
         connection.sendall(b"SET note here NX\r\n")
         assert connection.recv(16) == b"+OK\r\n"
+
+
+async def test_children_start_whole_while_grpc_is_at_work(tmp_path: Path) -> None:
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for _ in range(30):
+            calls = [
+                asyncio.ensure_future(stub.Check(health_pb2.HealthCheckRequest())) for _ in range(8)
+            ]
+            await asyncio.sleep(0)
+            child = spawn([sys.executable, "-S", "-c", ""], log=tmp_path / "log")
+            await asyncio.gather(*calls, return_exceptions=True)
+            assert child.wait() == 0
+    await server.stop(None)
+    assert (tmp_path / "log").read_text() == ""
 
 
 def test_free_ports_can_be_listened_on(free_port: Callable[[], int]) -> None:

@@ -29,6 +29,8 @@ from propmubi.options.v1.options_pb2 import RateLimit
 # Long enough that a busy moment of ours is not taken for Redis's end, which would close the guarded routes.
 TIMEOUT_SECONDS = 1.0
 CONNECT_SECONDS = 2.0
+# Redis is looked for again soon, since most absences are a restart, and ever less often until it is once in so long.
+SOON_SECONDS = 0.05
 RECOVERY_SECONDS = 1.0
 LARGEST_BATCH = 128
 # Callers that are counted while Redis is away; beyond it the longest unseen is forgotten.
@@ -225,8 +227,10 @@ class SharedLimits:
                 decided.set_result(None)
 
     async def _recover(self) -> None:
+        pause = SOON_SECONDS
         while True:
-            await asyncio.sleep(RECOVERY_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RECOVERY_SECONDS)
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await self._script.call([], [])

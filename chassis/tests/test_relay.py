@@ -210,6 +210,22 @@ async def test_an_older_copy_is_noticed_while_nothing_happens(
     assert [one.sequence for one in await published(bench)] == [1, 2]
 
 
+async def test_a_stream_is_not_trimmed_under_a_consumer_that_is_behind(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.relay.STREAM_LENGTH", 5)
+    monkeypatch.setattr("chassis.relay.BACKOFF_SECONDS", 0.01)
+    await bench.redis.xgroup_create(STREAM, "crm", id="0", mkstream=True)
+    aggregate_id, relay = new_id(), relay_of(bench)
+    for count in range(4):
+        await bench.publish(aggregate_id, "one", "two")
+        await publish(relay)
+        assert len(await published(bench)) == min(2 * (count + 1), 4)
+    await bench.redis.xreadgroup("crm", "x", {STREAM: ">"}, count=4)
+    await publish(relay)
+    assert [one.sequence for one in await published(bench)] == list(range(1, 9))
+
+
 async def test_the_clock_of_another_postgres_does_not_hide_what_was_lost(bench: Any) -> None:
     """After a failover to a server whose clock is behind, later events still have later moments."""
     aggregate_id, relay = new_id(), relay_of(bench)
@@ -279,9 +295,9 @@ async def test_an_idle_relay_hardly_asks(bench: Any) -> None:
     reads = bench.database._reads
     fetch = reads.fetch
 
-    async def counted(*arguments: Any) -> Any:
+    async def counted(*arguments: Any, **options: Any) -> Any:
         count()
-        return await fetch(*arguments)
+        return await fetch(*arguments, **options)
 
     reads.fetch = counted
     event.listen(bench.database.engine.sync_engine, "before_cursor_execute", count)

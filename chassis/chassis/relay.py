@@ -46,9 +46,11 @@ log = structlog.get_logger()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 PUBLISHED = -1
+FULL = -2
 
 # All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. Nothing is
-# added to a stream that holds less than was published: the answer is then until when it holds all, else PUBLISHED.
+# added to a stream that holds less than was published: the answer is then until when it holds all; nor to one that would
+# be trimmed under a consumer that has not met its oldest events yet: FULL. Else PUBLISHED.
 _PUBLISH = """
 local marker = tonumber(redis.call('get', KEYS[1]) or '')
 if not marker or marker > 0 and redis.call('exists', KEYS[2]) == 0 then
@@ -56,6 +58,15 @@ if not marker or marker > 0 and redis.call('exists', KEYS[2]) == 0 then
 end
 if marker < tonumber(ARGV[2]) then
     return marker
+end
+if #ARGV > 3 and redis.call('exists', KEYS[2]) == 1 then
+    for _, group in ipairs(redis.call('xinfo', 'groups', KEYS[2])) do
+        for field = 1, #group, 2 do
+            if group[field] == 'lag' and (group[field + 1] or 0) + #ARGV - 3 > tonumber(ARGV[1]) then
+                return -2
+            end
+        end
+    end
 end
 for place = 4, #ARGV do
     redis.call('xadd', KEYS[2], 'maxlen', '~', ARGV[1], '*', 'event', ARGV[place])
@@ -152,6 +163,10 @@ class Relay:
         """Publish and mark what is waiting, BATCH events at most; how many."""
         rows = await self._unpublished()
         while (held_until := await self._add(rows)) != PUBLISHED:
+            if held_until == FULL:
+                log.warning("relay waits for a consumer", stream=self._stream)
+                await asyncio.sleep(BACKOFF_SECONDS)
+                return 0
             await self._publish_again(held_until)
             rows = await self._unpublished()
         if rows:
@@ -178,7 +193,7 @@ class Relay:
         metrics.OUTBOX_UNPUBLISHED.remove(self._source)
 
     async def _add(self, rows: Sequence[Any]) -> int:
-        """Add `rows` to the stream, which is PUBLISHED, unless it holds all that was published only until a moment."""
+        """Add `rows` to the stream, which is PUBLISHED, unless it is FULL or holds what was published only until a moment."""
         messages = [_message(row).SerializeToString() for row in rows]
         # Later than the last, whatever the clock says.
         looked_at = (rows[0]["looked_at"] - EPOCH) // MICROSECOND if rows else 0

@@ -15,11 +15,13 @@ from chassis.redis import open_redis
 from chassis.service import REVOCATIONS_BACK_SECONDS
 from chassis.settings import load
 from gateway.app import Peers, create_app
+from gateway.cache import CALL_SECONDS, AnswerCache
 from gateway.contract import SERVICES, load_contract, platform_files
 from gateway.cookies import CookieRules
 from gateway.cors import Cors
 from gateway.devices import Devices
 from gateway.exchange import App
+from gateway.kept import kept_of
 from gateway.middleware import EdgeRules
 from gateway.openapi import document
 from gateway.operation import ContractError
@@ -60,7 +62,12 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
             lambda event: heed(event, revocations, keys),
             on_gap,
         )
-        await stack.enter_async_context(process.background(keys.run(), revoked))
+        cache = AnswerCache(settings.cache_bytes)
+        told = (
+            follow(redis, name, CALL_SECONDS, cache.heed, cache.on_gap)
+            for name in sorted(kept_of(contract.operations))
+        )
+        await stack.enter_async_context(process.background(keys.run(), revoked, *told))
         readiness = Readiness(channels, keys.loaded.is_set)
         app = create_app(
             operations=contract.operations,
@@ -71,6 +78,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
                 limiter,
                 CookieRules(settings.cors_origins, secure=settings.environment != "development"),
                 Devices(redis),
+                cache,
             ),
             allowances=settings.allowances(),
             rules=EdgeRules(

@@ -20,6 +20,7 @@ from gateway.contract import rpc_path
 from gateway.errors import EdgeError
 from gateway.exchange import App, Receive, Scope, Send
 from gateway.files import DownloadHandler, UploadHandler
+from gateway.kept import CachedHandler
 from gateway.middleware import Edge, EdgeRules
 from gateway.operation import Operation
 from gateway.rate_limit import Allowance
@@ -67,6 +68,8 @@ def create_app(
 def _kind(operation: Operation) -> type[Handler]:
     if operation.upload is not None:
         return UploadHandler
+    if operation.cache is not None and operation.cache.gateway_seconds:
+        return CachedHandler
     return Handler if operation.download is None else DownloadHandler
 
 

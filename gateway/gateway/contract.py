@@ -32,7 +32,7 @@ from gateway.refusals import (
     refuse_rule,
 )
 from propmubi.options.v1 import options_pb2
-from propmubi.options.v1.options_pb2 import Caller, RateLimit, Success
+from propmubi.options.v1.options_pb2 import CachePolicy, Caller, RateLimit, Success
 
 __all__ = ["Contract", "ContractError", "Operation", "comments", "load_contract", "prose"]
 
@@ -221,7 +221,7 @@ def table(contract: Contract) -> str:
                     sorted(short(Caller.Name(caller), "CALLER_") for caller in operation.callers)
                 ),
                 short(RateLimit.Name(operation.rate_limit), "RATE_LIMIT_"),
-                f"{'public' if cache.public else 'private'} {cache.max_age}s" if cache else "-",
+                kept_for(cache),
                 f"{operation.success_status} {operation.location}".rstrip(),
             )
         )
@@ -231,6 +231,15 @@ def table(contract: Contract) -> str:
         for row in rows
     ]
     return "\n".join([*lines, "", "for services alone", *sorted(contract.internal), ""])
+
+
+def kept_for(cache: CachePolicy | None) -> str:
+    """How long an answer may be kept, and by whom."""
+    if cache is None:
+        return "-"
+    client = f"{'public' if cache.public else 'private'} {cache.max_age}s" if cache.max_age else ""
+    gateway = f"gateway {cache.gateway_seconds}s" if cache.gateway_seconds else ""
+    return ", ".join(filter(None, (client, gateway)))
 
 
 def short(name: str, prefix: str) -> str:

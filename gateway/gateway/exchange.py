@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from chassis.context import Call
@@ -30,6 +31,14 @@ SECURITY: Headers = (
 JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")
 VARY = (b"vary", b"Authorization, Origin")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body of JSON, and its tag if it has one."""
+
+    body: bytes
+    tag: bytes | None
 
 
 class Exchange:

@@ -84,16 +84,12 @@ class DownloadHandler(Handler):
     is refused in the envelope; a page that fails later cuts the answer off, which its reader can tell from its end.
     """
 
-    async def _ask(self, exchange: Exchange, path: dict[str, str]) -> tuple[Any, Trailers]:
+    async def _reply(self, exchange: Exchange, path: dict[str, str]) -> None:
         exchange.allow(DOWNLOAD_SECONDS)
         request: Any = self._bind(path, exchange.query, b"", None, None)
         request.page_size = PAGE_SIZE
-        reply, trailers = await self._call(request)
+        reply, _ = await self._call(request)
         await self._send(exchange, request, reply)
-        return reply, trailers
-
-    async def _answer(self, *_: Any) -> None:
-        """It was answered page by page."""
 
     async def _send(self, exchange: Exchange, request: Any, reply: Any) -> None:
         download = self.operation.download

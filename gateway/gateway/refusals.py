@@ -35,6 +35,8 @@ from gateway.operation import (
 from propmubi.options.v1 import options_pb2
 from propmubi.options.v1.options_pb2 import Caller
 
+# What was withdrawn is shown no longer than so many seconds.
+LONGEST_KEPT: Final = 2
 PARAMETER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
@@ -98,6 +100,15 @@ def refuse_rule(operation: Operation, rule: http_pb2.HttpRule) -> None:
         "SUCCESS_CREATED is for a POST that answers with an id": created
         and (verb != "POST" or "id" not in operation.method.output_type.fields_by_name),
         "a cache policy is for GET": operation.cache is not None and verb != "GET",
+        f"gateway_seconds are {LONGEST_KEPT} at most, for what everyone may read and no cookie or file carries": (
+            operation.cache is not None
+            and operation.cache.gateway_seconds > 0
+            and not (
+                operation.cache.gateway_seconds <= LONGEST_KEPT
+                and Caller.CALLER_ANYONE in operation.callers
+                and operation.download is None
+            )
+        ),
         "a public cache is for what everyone may read": (
             public and Caller.CALLER_ANYONE not in operation.callers
         ),

@@ -19,10 +19,11 @@ from chassis.grpc_client import Trailers
 from gateway import devices
 from gateway.auth import Verifier, authenticate, authorize
 from gateway.batch import Rpc
+from gateway.cache import AnswerCache
 from gateway.cookies import CookieRules, Cookies
 from gateway.devices import Devices
 from gateway.errors import EdgeError, Headers, from_rpc
-from gateway.exchange import JSON, NO_STORE, VARY, App, Exchange, Receive, Scope, Send
+from gateway.exchange import JSON, NO_STORE, VARY, Answer, App, Exchange, Receive, Scope, Send
 from gateway.operation import Operation
 from gateway.rate_limit import Allowance, Limiter
 from gateway.refusals import PARAMETER
@@ -58,6 +59,7 @@ class Edges:
     limiter: Limiter
     cookies: CookieRules
     devices: Devices
+    cache: AnswerCache
 
 
 class Handler:
@@ -106,6 +108,9 @@ class Handler:
                 exchange, call.principal.subject if call.principal else call.client_address
             )
         path = dict(zip(operation.path_parameters, values, strict=True))
+        await self._reply(exchange, path)
+
+    async def _reply(self, exchange: Exchange, path: dict[str, str]) -> None:
         reply, trailers = await self._ask(exchange, path)
         await self._answer(exchange, path, reply, trailers)
 
@@ -145,25 +150,35 @@ class Handler:
         if self._empty:
             await exchange.answer(204, (NO_STORE, VARY, *replayed))
             return
-        body = self._encode(reply)
-        headers = [JSON, self._cache_control, VARY, (b"content-length", b"%d" % len(body))]
-        if self._versioned:
-            # Two callers may see different fields of one version, so the tag covers the bytes too.
-            tag = b'"%d-%08x"' % (reply.version, crc32(body))  # type: ignore[attr-defined]
-            headers.append((b"etag", tag))
-            if self._is_get and _matches(exchange.headers.get(b"if-none-match"), tag):
-                del headers[0], headers[2]  # A 304 has no content to describe.
-                await exchange.answer(304, tuple(headers))
-                return
         status = self.operation.success_status
+        located: Headers = ()
         if status == 201:
             if EXISTING in trailers:
                 status = 200
             else:
                 named = {name: getattr(reply, name) for name in self._located_by}
                 location = self.operation.location.format(**path, **named)
-                headers.append((b"location", location.encode()))
-        await exchange.answer(status, (*headers, *replayed), body)
+                located = ((b"location", location.encode()),)
+        await self._show(exchange, self._written(reply), status, (*located, *replayed))
+
+    def _written(self, reply: Message) -> Answer:
+        body = self._encode(reply)
+        # Two callers may see different fields of one version, so the tag covers the bytes too.
+        tag = b'"%d-%08x"' % (reply.version, crc32(body)) if self._versioned else None  # type: ignore[attr-defined]
+        return Answer(body, tag)
+
+    async def _show(
+        self, exchange: Exchange, answer: Answer, status: int = 200, more: Headers = ()
+    ) -> None:
+        tagged: Headers = () if answer.tag is None else ((b"etag", answer.tag),)
+        asked = exchange.headers.get(b"if-none-match") if self._is_get else None
+        if answer.tag and _matches(asked, answer.tag):
+            # It has no content to describe.
+            await exchange.answer(304, (self._cache_control, VARY, *tagged))
+            return
+        length = (b"content-length", b"%d" % len(answer.body))
+        headers = (JSON, self._cache_control, VARY, length, *tagged, *more)
+        await exchange.answer(status, headers, answer.body)
 
 
 class ContractRoutes:

@@ -35,6 +35,8 @@ class GatewaySettings(Settings):
     metrics_port: int = Field(default=9100, ge=0, le=65535)
     gateway_host: str = ""
     gateway_port: int = Field(default=8000, ge=0, le=65535)
+    # How much the gateway keeps of what it answered those who are not signed in; 0 for nothing.
+    cache_bytes: int = Field(default=32 << 20, ge=0)
     cors_origins: Origins = ("http://localhost:3005", "http://localhost:3006")
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     read_limit: QuotaSetting = Quota(600, 60)

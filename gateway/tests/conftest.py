@@ -124,6 +124,7 @@ async def own_listing(request: Any, _context: Any) -> Any:
 
 DEFAULTS: dict[str, Reply] = {
     "GetListing": own_listing,
+    "ListListings": nothing,
     "BatchGetListings": public_listings,
     "GetAgent": some_agent,
     "ListAgents": page,
@@ -220,6 +221,8 @@ def settings_for(peer_port: int, redis_url: str, **given: Any) -> GatewaySetting
         "metrics_port": 0,
         "gateway_port": 0,
         "drain_seconds": 0,
+        # Tests ask for the same again and again; those of the cache have one.
+        "cache_bytes": 0,
         "auth_target": target,
         "agents_target": target,
         "crm_target": target,

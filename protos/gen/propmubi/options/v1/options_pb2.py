@@ -25,31 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!propmubi/options/v1/options.proto\x12\x13propmubi.options.v1\x1a google/protobuf/descriptor.proto\"4\n\x06\x41\x63\x63\x65ss\x12*\n\x05\x61llow\x18\x01 \x03(\x0e\x32\x1b.propmubi.options.v1.Caller\".\n\x0b\x43\x61\x63hePolicy\x12\x0f\n\x07max_age\x18\x01 \x01(\r\x12\x0e\n\x06public\x18\x02 \x01(\x08\"\x19\n\x06\x43ookie\x12\x0f\n\x07max_age\x18\x01 \x01(\r\"G\n\x06Upload\x12\x11\n\tmax_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bmax_seconds\x18\x02 \x01(\r\x12\x15\n\rcontent_types\x18\x03 \x03(\t\"\x1d\n\x08\x44ownload\x12\x11\n\tfile_name\x18\x01 \x01(\t\"\xf6\x02\n\x05Rules\x12\x17\n\nmin_length\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nmax_length\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x14\n\x07pattern\x18\x03 \x01(\tH\x02\x88\x01\x01\x12+\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1b.propmubi.options.v1.Format\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0bmultiple_of\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\tmin_items\x18\x08 \x01(\rH\x06\x88\x01\x01\x12\x16\n\tmax_items\x18\t \x01(\rH\x07\x88\x01\x01\x12\x14\n\x0cunique_items\x18\n \x01(\x08\x42\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\n\n\x08_patternB\n\n\x08_minimumB\n\n\x08_maximumB\x0e\n\x0c_multiple_ofB\x0c\n\n_min_itemsB\x0c\n\n_max_items*\xab\x01\n\x06\x43\x61ller\x12\x16\n\x12\x43\x41LLER_UNSPECIFIED\x10\x00\x12\x11\n\rCALLER_ANYONE\x10\x01\x12\x11\n\rCALLER_PERSON\x10\x02\x12\x10\n\x0c\x43\x41LLER_AGENT\x10\x03\x12\x17\n\x13\x43\x41LLER_OFFICE_ADMIN\x10\x04\x12\x12\n\x0e\x43\x41LLER_BUILDER\x10\x05\x12\x10\n\x0c\x43\x41LLER_ADMIN\x10\x06\x12\x12\n\x0e\x43\x41LLER_SERVICE\x10\x07*\xa5\x01\n\tRateLimit\x12\x1a\n\x16RATE_LIMIT_UNSPECIFIED\x10\x00\x12\x13\n\x0fRATE_LIMIT_READ\x10\x01\x12\x14\n\x10RATE_LIMIT_WRITE\x10\x02\x12\x1b\n\x17RATE_LIMIT_AUTH_ATTEMPT\x10\x03\x12\x17\n\x13RATE_LIMIT_OTP_SEND\x10\x04\x12\x1b\n\x17RATE_LIMIT_AUTH_REFRESH\x10\x05*M\n\x07Success\x12\x17\n\x13SUCCESS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSUCCESS_CREATED\x10\x01\x12\x14\n\x10SUCCESS_ACCEPTED\x10\x02*v\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_PHONE\x10\x02\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x03\x12\x0e\n\nFORMAT_URL\x10\x04\x12\x0f\n\x0b\x46ORMAT_DATE\x10\x05:M\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1b.propmubi.options.v1.Access:T\n\nrate_limit\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x0e\x32\x1e.propmubi.options.v1.RateLimit:Q\n\x05\x63\x61\x63he\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\x0b\x32 .propmubi.options.v1.CachePolicy:O\n\x07success\x12\x1e.google.protobuf.MethodOptions\x18\xd4\x86\x03 \x01(\x0e\x32\x1c.propmubi.options.v1.Success:2\n\x08location\x12\x1e.google.protobuf.MethodOptions\x18\xd5\x86\x03 \x01(\t:/\n\x05\x62\x61tch\x12\x1e.google.protobuf.MethodOptions\x18\xd6\x86\x03 \x01(\t:8\n\x0e\x66orgets_cookie\x12\x1e.google.protobuf.MethodOptions\x18\xd7\x86\x03 \x01(\t:M\n\x06upload\x12\x1e.google.protobuf.MethodOptions\x18\xd8\x86\x03 \x01(\x0b\x32\x1b.propmubi.options.v1.Upload:Q\n\x08\x64ownload\x12\x1e.google.protobuf.MethodOptions\x18\xd9\x86\x03 \x01(\x0b\x32\x1d.propmubi.options.v1.Download:J\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1a.propmubi.options.v1.Rules:2\n\tsensitive\x12\x1d.google.protobuf.FieldOptions\x18\xd2\x86\x03 \x01(\x08:0\n\x07\x65xample\x12\x1d.google.protobuf.FieldOptions\x18\xd3\x86\x03 \x01(\t:L\n\x06\x63ookie\x12\x1d.google.protobuf.FieldOptions\x18\xd4\x86\x03 \x01(\x0b\x32\x1b.propmubi.options.v1.Cookie:0\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xd1\x86\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!propmubi/options/v1/options.proto\x12\x13propmubi.options.v1\x1a google/protobuf/descriptor.proto\"4\n\x06\x41\x63\x63\x65ss\x12*\n\x05\x61llow\x18\x01 \x03(\x0e\x32\x1b.propmubi.options.v1.Caller\"G\n\x0b\x43\x61\x63hePolicy\x12\x0f\n\x07max_age\x18\x01 \x01(\r\x12\x0e\n\x06public\x18\x02 \x01(\x08\x12\x17\n\x0fgateway_seconds\x18\x03 \x01(\r\"\x19\n\x06\x43ookie\x12\x0f\n\x07max_age\x18\x01 \x01(\r\"G\n\x06Upload\x12\x11\n\tmax_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bmax_seconds\x18\x02 \x01(\r\x12\x15\n\rcontent_types\x18\x03 \x03(\t\"\x1d\n\x08\x44ownload\x12\x11\n\tfile_name\x18\x01 \x01(\t\"\xf6\x02\n\x05Rules\x12\x17\n\nmin_length\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nmax_length\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x14\n\x07pattern\x18\x03 \x01(\tH\x02\x88\x01\x01\x12+\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1b.propmubi.options.v1.Format\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0bmultiple_of\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\tmin_items\x18\x08 \x01(\rH\x06\x88\x01\x01\x12\x16\n\tmax_items\x18\t \x01(\rH\x07\x88\x01\x01\x12\x14\n\x0cunique_items\x18\n \x01(\x08\x42\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\n\n\x08_patternB\n\n\x08_minimumB\n\n\x08_maximumB\x0e\n\x0c_multiple_ofB\x0c\n\n_min_itemsB\x0c\n\n_max_items*\xab\x01\n\x06\x43\x61ller\x12\x16\n\x12\x43\x41LLER_UNSPECIFIED\x10\x00\x12\x11\n\rCALLER_ANYONE\x10\x01\x12\x11\n\rCALLER_PERSON\x10\x02\x12\x10\n\x0c\x43\x41LLER_AGENT\x10\x03\x12\x17\n\x13\x43\x41LLER_OFFICE_ADMIN\x10\x04\x12\x12\n\x0e\x43\x41LLER_BUILDER\x10\x05\x12\x10\n\x0c\x43\x41LLER_ADMIN\x10\x06\x12\x12\n\x0e\x43\x41LLER_SERVICE\x10\x07*\xa5\x01\n\tRateLimit\x12\x1a\n\x16RATE_LIMIT_UNSPECIFIED\x10\x00\x12\x13\n\x0fRATE_LIMIT_READ\x10\x01\x12\x14\n\x10RATE_LIMIT_WRITE\x10\x02\x12\x1b\n\x17RATE_LIMIT_AUTH_ATTEMPT\x10\x03\x12\x17\n\x13RATE_LIMIT_OTP_SEND\x10\x04\x12\x1b\n\x17RATE_LIMIT_AUTH_REFRESH\x10\x05*M\n\x07Success\x12\x17\n\x13SUCCESS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSUCCESS_CREATED\x10\x01\x12\x14\n\x10SUCCESS_ACCEPTED\x10\x02*v\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_PHONE\x10\x02\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x03\x12\x0e\n\nFORMAT_URL\x10\x04\x12\x0f\n\x0b\x46ORMAT_DATE\x10\x05:M\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1b.propmubi.options.v1.Access:T\n\nrate_limit\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x0e\x32\x1e.propmubi.options.v1.RateLimit:Q\n\x05\x63\x61\x63he\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\x0b\x32 .propmubi.options.v1.CachePolicy:O\n\x07success\x12\x1e.google.protobuf.MethodOptions\x18\xd4\x86\x03 \x01(\x0e\x32\x1c.propmubi.options.v1.Success:2\n\x08location\x12\x1e.google.protobuf.MethodOptions\x18\xd5\x86\x03 \x01(\t:/\n\x05\x62\x61tch\x12\x1e.google.protobuf.MethodOptions\x18\xd6\x86\x03 \x01(\t:8\n\x0e\x66orgets_cookie\x12\x1e.google.protobuf.MethodOptions\x18\xd7\x86\x03 \x01(\t:M\n\x06upload\x12\x1e.google.protobuf.MethodOptions\x18\xd8\x86\x03 \x01(\x0b\x32\x1b.propmubi.options.v1.Upload:Q\n\x08\x64ownload\x12\x1e.google.protobuf.MethodOptions\x18\xd9\x86\x03 \x01(\x0b\x32\x1d.propmubi.options.v1.Download:J\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1a.propmubi.options.v1.Rules:2\n\tsensitive\x12\x1d.google.protobuf.FieldOptions\x18\xd2\x86\x03 \x01(\x08:0\n\x07\x65xample\x12\x1d.google.protobuf.FieldOptions\x18\xd3\x86\x03 \x01(\t:L\n\x06\x63ookie\x12\x1d.google.protobuf.FieldOptions\x18\xd4\x86\x03 \x01(\x0b\x32\x1b.propmubi.options.v1.Cookie:0\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xd1\x86\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'propmubi.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALLER']._serialized_start=703
-  _globals['_CALLER']._serialized_end=874
-  _globals['_RATELIMIT']._serialized_start=877
-  _globals['_RATELIMIT']._serialized_end=1042
-  _globals['_SUCCESS']._serialized_start=1044
-  _globals['_SUCCESS']._serialized_end=1121
-  _globals['_FORMAT']._serialized_start=1123
-  _globals['_FORMAT']._serialized_end=1241
+  _globals['_CALLER']._serialized_start=728
+  _globals['_CALLER']._serialized_end=899
+  _globals['_RATELIMIT']._serialized_start=902
+  _globals['_RATELIMIT']._serialized_end=1067
+  _globals['_SUCCESS']._serialized_start=1069
+  _globals['_SUCCESS']._serialized_end=1146
+  _globals['_FORMAT']._serialized_start=1148
+  _globals['_FORMAT']._serialized_end=1266
   _globals['_ACCESS']._serialized_start=92
   _globals['_ACCESS']._serialized_end=144
   _globals['_CACHEPOLICY']._serialized_start=146
-  _globals['_CACHEPOLICY']._serialized_end=192
-  _globals['_COOKIE']._serialized_start=194
-  _globals['_COOKIE']._serialized_end=219
-  _globals['_UPLOAD']._serialized_start=221
-  _globals['_UPLOAD']._serialized_end=292
-  _globals['_DOWNLOAD']._serialized_start=294
-  _globals['_DOWNLOAD']._serialized_end=323
-  _globals['_RULES']._serialized_start=326
-  _globals['_RULES']._serialized_end=700
+  _globals['_CACHEPOLICY']._serialized_end=217
+  _globals['_COOKIE']._serialized_start=219
+  _globals['_COOKIE']._serialized_end=244
+  _globals['_UPLOAD']._serialized_start=246
+  _globals['_UPLOAD']._serialized_end=317
+  _globals['_DOWNLOAD']._serialized_start=319
+  _globals['_DOWNLOAD']._serialized_end=348
+  _globals['_RULES']._serialized_start=351
+  _globals['_RULES']._serialized_end=725
 # @@protoc_insertion_point(module_scope)

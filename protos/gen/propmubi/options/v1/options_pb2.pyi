@@ -200,19 +200,25 @@ class CachePolicy(_message.Message):
 
     MAX_AGE_FIELD_NUMBER: _builtins.int
     PUBLIC_FIELD_NUMBER: _builtins.int
+    GATEWAY_SECONDS_FIELD_NUMBER: _builtins.int
     max_age: _builtins.int
     """Seconds a client may reuse the answer without asking."""
     public: _builtins.bool
     """Whether it is the same for every caller, so that shared caches may keep it."""
+    gateway_seconds: _builtins.int
+    """Seconds the gateway itself may show somebody who is not signed in what it answered another such caller, 2 at most.
+    Events about what the answer shows end it sooner.
+    """
     def __init__(
         self,
         *,
         max_age: _builtins.int = ...,
         public: _builtins.bool = ...,
+        gateway_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age", "public", b"public"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_seconds", b"gateway_seconds", "max_age", b"max_age", "public", b"public"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

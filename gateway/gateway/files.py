@@ -96,7 +96,7 @@ class DownloadHandler(Handler):
         assert download is not None
         lines = JSON_LINES in (exchange.header(b"accept") or "")
         [listed] = (field for field in self.operation.method.output_type.fields if is_nested(field))
-        write = (json_lines if lines else csv_rows)(message_of(listed))
+        line_of = (json_lines if lines else csv_rows)(message_of(listed))
         kind, extension = (JSON_LINES, "jsonl") if lines else (f"{CSV}; charset=utf-8", "csv")
         named = f'attachment; filename="{download.file_name}.{extension}"'
         headers = (
@@ -106,10 +106,10 @@ class DownloadHandler(Handler):
             (b"vary", VARY[1] + b", Accept"),
         )
         await exchange.begin(200, headers)
-        await exchange.go_on(write(None), more=True)
+        await exchange.go_on(line_of(None), more=True)
         while True:
             items = getattr(reply, listed.name)
-            await exchange.go_on(b"".join(map(write, items)), more=bool(reply.next_page_token))
+            await exchange.go_on(b"".join(map(line_of, items)), more=bool(reply.next_page_token))
             if not reply.next_page_token:
                 return
             request.page_token = reply.next_page_token
@@ -147,28 +147,28 @@ async def _pieces(exchange: Exchange, upload: Upload) -> AsyncIterator[tuple[byt
     yield bytes(held), True
 
 
-Write = Callable[[Message | None], bytes]
+LineOf = Callable[[Message | None], bytes]
 """Writes an item; of None, what comes before the first."""
 
 
-def json_lines(message: Descriptor) -> Write:
+def json_lines(message: Descriptor) -> LineOf:
     encode = encoder(message)
     return lambda item: b"" if item is None else encode(item) + b"\n"
 
 
-def csv_rows(message: Descriptor) -> Write:
+def csv_rows(message: Descriptor) -> LineOf:
     """Rows of messages of this type: a column for each field, those of a message within as `address.city`, lists of plain
     values with semicolons between, other lists as JSON.
     """
     names, plain = list(_columns(message)), to_dict(message)
 
-    def write(item: Message | None) -> bytes:
-        row = names if item is None else [_cell(_found(plain(item), name)) for name in names]
+    def row(item: Message | None) -> bytes:
+        cells = names if item is None else [_cell(_found(plain(item), name)) for name in names]
         text = io.StringIO()
-        csv.writer(text).writerow(row)
+        csv.writer(text).writerow(cells)
         return text.getvalue().encode()
 
-    return write
+    return row
 
 
 def _columns(message: Descriptor, before: str = "") -> Iterator[str]:

@@ -5,6 +5,7 @@ start_platform(**env) starts one more, for tests that break it, with these varia
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,11 @@ from devstack.platform import PROCESSES, SERVICES
 from devstack.process import await_ready, dies_with_us, free_port, port_is_free
 
 STARTS_WITHIN = 90.0
+# A signed token, a refresh token (43 characters of base64url, alone) or a phone.
+SECRET = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{20,}|(?<![\w./-])[\w-]{43}(?![\w./-])"
+    r"|(?<![\w.-])(?:\+91)?[6-9]\d{9}(?![\w.-])"
+)
 STOPS_WITHIN = 12.0
 
 
@@ -45,6 +51,15 @@ class RunningPlatform:
 
     def log(self, process: str) -> Path:
         return self.var / "log" / f"{process}.log"
+
+    def secrets_in_logs(self) -> list[str]:
+        """Lines of any log with a token or a whole phone number in them, whoever the tests were."""
+        return [
+            f"{log.name}: {line}"
+            for log in sorted((self.var / "log").iterdir())
+            for line in log.read_text(errors="replace").splitlines()
+            if SECRET.search(line)
+        ]
 
     def start(self) -> None:
         """Start it, again if it ran before, and wait until it is ready."""
@@ -95,6 +110,8 @@ def running(**environment: str) -> Iterator[RunningPlatform]:
         try:
             platform.start()
             yield platform
+            platform.stop()
+            assert platform.secrets_in_logs() == []
         finally:
             platform.stop()
             subprocess.run([sys.executable, "-m", "devstack", "--var", var, "clean"], check=True)

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from chassis import logs
+from chassis.errors import InvalidArgument
 from chassis.rules import field_rules, is_nested, items_check, message_of, value_check, value_field
 from gateway import contract as contracts
 from gateway import openapi
@@ -68,6 +69,27 @@ def test_what_is_sensitive_is_never_logged_under_its_name() -> None:
     }
     assert "phone" in sensitive
     assert sensitive <= logs.SENSITIVE
+
+
+@pytest.mark.parametrize(
+    "operation", [operation for operation in CONTRACT.operations if operation.body], ids=name
+)
+def test_what_the_platform_decides_nobody_sends(operation: Operation) -> None:
+    """Ids, roles, owners, statuses: all that the contract calls OUTPUT_ONLY."""
+    request = operation.method.input_type
+    body = (
+        request
+        if operation.body == "*"
+        else message_of(request.fields_by_name[operation.body or ""])
+    )
+    decided = {field.name for field in body.fields if field_rules(field).output_only}
+    path = dict.fromkeys(operation.path_parameters, "01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11")
+    given = orjson.dumps(dict.fromkeys(decided, "admin"))
+    if not decided:
+        return
+    with pytest.raises(InvalidArgument) as refused:
+        Binder(operation).bind(path, b"", given, "application/json", None)
+    assert decided <= {violation.field for violation in refused.value.violations}
 
 
 def test_each_field_is_documented() -> None:

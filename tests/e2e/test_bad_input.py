@@ -77,6 +77,28 @@ BAD = [
         raw=b'{"listing_type": "sale", "property_type": "apartment", "bhk": NaN}',
         who="asha",
     ),
+    Bad(
+        "her own roles",
+        422,
+        fields=("roles",),
+        method="PATCH",
+        path="/v1/users/me",
+        body={"full_name": "Rohan Rao", "roles": ["admin"]},
+        who="rohan",
+    ),
+    Bad(
+        "another's as owner",
+        422,
+        fields=("list_agent_id", "list_office_id"),
+        path="/v1/listings",
+        body={
+            "listing_type": "sale",
+            "property_type": "apartment",
+            "list_agent_id": ID,
+            "list_office_id": ID,
+        },
+        who="asha",
+    ),
     Bad("empty body", 422, fields=("full_name", "phone")),
     Bad(
         "twice the same key",

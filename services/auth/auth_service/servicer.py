@@ -104,7 +104,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             return tx.reply(Empty())
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.GetJwksResponse:
-        return self._keys.jwks
+        return await self._keys.published()
 
     async def IssueServiceToken(
         self, request: pb.IssueServiceTokenRequest, context: Any

@@ -83,6 +83,11 @@ def due(keys: Sequence[SigningKey], now: datetime) -> datetime | None:
     return last if last - now <= PUBLISHED_AHEAD else None
 
 
+def is_dead(key: SigningKey, now: datetime) -> bool:
+    """Whether the last token it signed is dead."""
+    return key.retires_at < now - KEPT_AFTER
+
+
 def signing(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
     """The key to sign with: the newest that has begun; where none has, by a clock that is behind, the first to."""
     begun = [key for key in keys if key.not_before <= now]

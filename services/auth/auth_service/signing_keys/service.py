@@ -15,6 +15,7 @@ from auth_service.signing_keys.domain import (
     SigningKey,
     coordinate,
     due,
+    is_dead,
     new_key,
     signing,
 )
@@ -51,7 +52,7 @@ class SigningKeys:
         self.run = self._fresh.run
         self.renew = self._fresh.renew
         self.renewed = self._fresh.renewed
-        self.jwks = GetJwksResponse()
+        self._jwks = GetJwksResponse()
 
     def get(self, kid: str) -> EllipticCurvePublicKey | None:
         key = self._keys.get(kid)
@@ -61,6 +62,13 @@ class SigningKeys:
         if kid not in self._keys:
             await self._fresh.missed()
         return self.get(kid)
+
+    async def published(self) -> GetJwksResponse:
+        """The public keys as the database has them now, or had them when it could last be asked: who heard that they
+        changed, and asks, must not be told what this replica knew before.
+        """
+        await self._fresh.renewed()
+        return self._jwks
 
     def signer(self) -> tuple[str, EllipticCurvePrivateKey]:
         """The kid and the key to sign with now."""
@@ -115,11 +123,20 @@ class SigningKeys:
             for kid, key in keys.items()
         }
         self._keys = keys
-        self.jwks = GetJwksResponse(keys=[_published(key) for key in keys.values()])
+        self._jwks = GetJwksResponse(keys=[_published(key) for key in keys.values()])
 
     async def _keep(self) -> None:
-        await self.make_due()
         await self.load()
+        if self._is_behind():
+            await self.make_due()
+            await self.load()
+
+    def _is_behind(self) -> bool:
+        """Whether there is something for `make_due` to do."""
+        keys, now = list(self._keys.values()), datetime.now(UTC)
+        return due(keys, now) is not None or any(
+            is_dead(key, now) or self._cipher.renewed(key) is not None for key in keys
+        )
 
     async def _add(self, tx: Transaction, not_before: datetime) -> SigningKey:
         key = new_key(self._cipher, not_before)

@@ -119,6 +119,8 @@ async def test_what_leaked_keys_signed_is_refused_everywhere_within_a_second_and
         await replica.me(admin.access_token)
         await rotated(auth, admin)
         [new] = await rotated(auth, admin, leaked=True)
+        # Whoever hears of it asks any replica, and at once.
+        assert await published(replica) == {new.kid}
         for where in (auth, replica):
             assert await dies(where, admin.access_token) < 1
         after = await replica.refresh(admin.refresh_token)

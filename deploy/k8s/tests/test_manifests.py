@@ -256,6 +256,8 @@ def test_a_rollout_and_a_drained_node_leave_replicas_that_serve(
     scaling = rendered.one("HorizontalPodAutoscaler", process)["spec"]
     target = scaling["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", process)
+    (metric,) = scaling["metrics"]
+    assert metric["resource"]["target"] == {"type": "AverageValue", "averageValue": "650m"}
     budget = rendered.one("PodDisruptionBudget", process)["spec"]
     assert budget["maxUnavailable"] < scaling["minReplicas"] <= scaling["maxReplicas"]
     pod = deployment["template"]["spec"]

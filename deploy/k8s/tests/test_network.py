@@ -57,19 +57,20 @@ class Network:
         # A name that the pod has not opens nothing.
         return {named.get(port, 0) if isinstance(port, str) else port for port in given} - {0}
 
-    def open_ports(self, source: str, destination: str) -> set[int]:
-        """The ports of one pod's that another of ours may connect to."""
-        ends = (("egress", source, "to", destination), ("ingress", destination, "from", source))
-        allowed = [
-            {
-                number
-                for rule in self.rules(pod, direction)
-                if any(_is(peer, self.pods[other][0]) for peer in rule[key])
-                for number in self.numbers(destination, rule["ports"])
-            }
-            for direction, pod, key, other in ends
-        ]
-        return set.intersection(*allowed)
+    def open_ports(self, source: str, destination: str) -> tuple[set[int], set[int]]:
+        """The ports of one pod's that another of ours may connect to, by the caller's rules and by the called one's."""
+        return (
+            self._open(source, "egress", "to", destination, destination),
+            self._open(destination, "ingress", "from", source, destination),
+        )
+
+    def _open(self, pod: str, direction: str, key: str, other: str, called: str) -> set[int]:
+        return {
+            number
+            for rule in self.rules(pod, direction)
+            if any(_is(peer, self.pods[other][0]) for peer in rule[key])
+            for number in self.numbers(called, rule["ports"])
+        }
 
     def outside(self, pod: str, direction: str) -> set[tuple[str, str | int]]:
         """Whom outside the namespace a pod may talk to, and on which port."""
@@ -108,7 +109,10 @@ def test_calls_go_where_the_code_calls_and_nowhere_else(network: Network) -> Non
             wanted = (
                 {settings_of(destination).model_fields["grpc_port"].default} if calls else set()
             )
-            assert network.open_ports(source, destination) == wanted, (source, destination)
+            assert network.open_ports(source, destination) == (wanted, wanted), (
+                source,
+                destination,
+            )
 
 
 def test_only_who_stores_reaches_postgres_and_only_who_texts_the_internet(

@@ -48,7 +48,26 @@ def malformed(name: str, raw: bytes) -> Bad:
     return Bad(name, 422, fields=("body",), raw=raw)
 
 
+def not_hers(path: str, **body: object) -> Bad:
+    """Nobody gives herself a role, or what is somebody else's."""
+    name = f"sets {', '.join(body)} of {path.split('/')[2]}"
+    return Bad(name, 422, fields=tuple(body), method="PATCH", path=path, body=body, who="asha")
+
+
 BAD = [
+    not_hers("/v1/users/me", roles=["admin"], agent_id=ID, office_id=ID, builder_id=ID),
+    not_hers("/v1/users/me", phone="+919876543219", status="active", id=ID),
+    not_hers(f"/v1/agents/{ID}", user_id=ID, office_id=ID, status="active"),
+    not_hers(f"/v1/listings/{ID}", list_agent_id=ID, list_office_id=ID, standard_status="active"),
+    not_hers(f"/v1/leads/{ID}", owner_agent_id=ID, stage="booked"),
+    not_hers(f"/v1/builders/{ID}", user_id=ID, status="active"),
+    Bad(
+        "signs in as an administrator",
+        422,
+        fields=("roles", "user_id"),
+        path="/v1/auth/login",
+        body={"phone": "+919876543210", "password": "x", "roles": ["admin"], "user_id": ID},
+    ),
     on_enquiry("wrong type", ENQUIRY | {"full_name": 7}, "full_name"),
     on_enquiry("wrong type: null", ENQUIRY | {"full_name": None}, "full_name"),
     on_enquiry("wrong type: list", ENQUIRY | {"phone": ["+919876543210"]}, "phone"),

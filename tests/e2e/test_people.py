@@ -1,0 +1,37 @@
+"""A person is forgotten by the whole platform, and comes back as somebody new."""
+
+import asyncio
+
+from devstack.testing_town import Town
+
+WITHIN = 10.0
+
+
+async def test_who_is_erased_is_known_to_nobody_any_more(town: Town) -> None:
+    nisha = town.new_person()
+    asked = {"listing_id": town.new_listing(), "full_name": "Nisha Rao", "phone": nisha.phone}
+    async with town.client() as http:
+        lead = (await http.post("/v1/enquiries", json=asked)).json()
+        old_token = nisha.headers
+        erased = await http.delete("/v1/users/me", headers=old_token)
+        assert erased.status_code == 204
+
+        async def forgotten() -> bool:
+            me = await http.get("/v1/users/me", headers=old_token)
+            hers = await http.get(f"/v1/leads/{lead['id']}", headers=town.asha.headers)
+            return me.status_code == 401 and hers.json()["contact"]["full_name"] == "Erased"
+
+        async with asyncio.timeout(WITHIN):
+            while not await forgotten():  # noqa: ASYNC110  Nobody tells.
+                await asyncio.sleep(0.05)
+        again = town.new_person(nisha.phone)
+        assert again.tokens is not None
+        assert nisha.tokens is not None
+        assert again.tokens["user"]["id"] != nisha.tokens["user"]["id"]
+    tables = await town.rows(
+        "select format('%I.%I', schemaname, tablename) as name from pg_tables"
+        " where schemaname in ('agents', 'crm', 'projects') and tablename <> 'idempotency_key'"
+    )
+    for table in tables:
+        query = f"select count(*) from {table['name']} t where strpos(t::text, $1) > 0"
+        assert await town.value(query, nisha.phone) == 0, table["name"]

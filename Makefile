@@ -25,7 +25,7 @@ rotate-keys: setup ## Replace the keys that the running platform signs access to
 migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [svc=crm] [down=-1]
 	@exec $(BIN)/python -m devstack migrate $(svc) $(if $(down),--down=$(down))
 
-bench: setup ## Measure the platform against the monolith it replaces, side by side
+bench: setup ## Measure the platform beside the monolith it replaces, and GETs in a login storm
 	@exec $(BIN)/python -m bench $(args)
 
 deploy: ## Migrate and roll out in the cluster that kubectl reaches [overlay=staging|production]

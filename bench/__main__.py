@@ -7,22 +7,18 @@ of processor time that all processes of a side use, PostgreSQL and Valkey includ
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
-import orjson
-
-from bench import report
+from bench import report, storm
+from bench.generator import active_homes, generator
 from bench.report import BUDGET, Measured
-from bench.scenarios import ROUTES, Home, Script
-from bench.sides import Side, monolith_side, platform_side
+from bench.scenarios import ROUTES, Script
+from bench.sides import monolith_side, platform_side
 from devstack.process import Problem
 from devstack.supervisor import ROOT
 
@@ -59,65 +55,6 @@ FULL = Plan(listings=20_000, rounds=5, seconds=4.0, warm_up=2.0)
 QUICK = Plan(listings=2_000, rounds=2, seconds=1.5, warm_up=1.0)
 
 
-class Generator:
-    """The load generator, in a process of its own."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self._process = process
-
-    def run(self, side: Side, script: Script) -> Measured:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        before = side.meter.read()
-        self._process.stdin.write(script.to_json() + b"\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise Problem("The load generator ended; see above.")
-        side.rest()  # What an enquiry causes later is part of its price.
-        after = side.meter.read()
-        found = orjson.loads(line)
-        if found["wrong"]:
-            raise Problem(
-                f"{side.name}, {script.route}: {found['wrong']} of {found['requests']} answers were wrong, such as"
-                f" {'; '.join(found['faults'])}"
-            )
-        return Measured(
-            found["requests"],
-            found["seconds"],
-            found["p50"],
-            found["p99"],
-            {name: after[name] - before[name] for name in after},
-        )
-
-
-@contextmanager
-def generator(homes: list[Home], folder: Path) -> Iterator[Generator]:
-    known = folder / "homes.json"
-    known.write_bytes(orjson.dumps(homes))
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.load", known],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-    ) as process:
-        try:
-            yield Generator(process)
-        finally:
-            process.kill()
-
-
-async def active_homes(database_url: str) -> list[Home]:
-    connection = await asyncpg.connect(database_url)
-    try:
-        rows = await connection.fetch(
-            "select id::text, city, bhk, list_price from agents.listings where standard_status = 'active' order by id"
-        )
-    finally:
-        await connection.close()
-    return [Home(**row) for row in rows]
-
-
 def measure(plan: Plan) -> report.Results:
     results: dict[tuple[str, str], list[Measured]] = defaultdict(list)
     with ExitStack() as stack:
@@ -151,26 +88,38 @@ def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="less data, fewer and shorter runs")
-    plan = QUICK if parser.parse_args().quick else FULL
-    if not sys.platform.startswith("linux"):
-        sys.exit("✗ make bench reads processor time from /proc: run it on Linux.")
-    if (load_before := os.getloadavg()[0]) > BUSY:
-        say("This machine is busy with other things: what is measured will be worse than it is.")
-    try:
-        results = measure(plan)
-    except Problem as problem:
-        sys.exit(f"✗ {problem}")
+def compare(plan: Plan) -> list[str]:
+    """The platform beside the monolith; the routes below the budget."""
+    load_before = os.getloadavg()[0]
+    results = measure(plan)
     table = report.table(results, plan.listings, load_before)
     print(table)
     if plan is FULL:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(INTRODUCTION + table)
-    late = [f"{route} x {won:.2f}" for route, won in report.ratios(results).items() if won < BUDGET]
-    if late:
-        sys.exit(f"✗ Below the budget of x {BUDGET}: {', '.join(late)}")
+    return [
+        f"{route} x {won:.2f}, below the budget of x {BUDGET}"
+        for route, won in report.ratios(results).items()
+        if won < BUDGET
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less data, fewer and shorter runs")
+    parser.add_argument("--storm", action="store_true", help="only the login storm beside GETs")
+    options = parser.parse_args()
+    if not sys.platform.startswith("linux"):
+        sys.exit("✗ make bench reads processor time from /proc: run it on Linux.")
+    if os.getloadavg()[0] > BUSY:
+        say("This machine is busy with other things: what is measured will be worse than it is.")
+    try:
+        missed = [] if options.storm else compare(QUICK if options.quick else FULL)
+        missed += storm.compare(storm.QUICK if options.quick else storm.FULL)
+    except Problem as problem:
+        sys.exit(f"✗ {problem}")
+    if missed:
+        sys.exit(f"✗ {'; '.join(missed)}")
 
 
 if __name__ == "__main__":

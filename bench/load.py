@@ -1,13 +1,16 @@
 """The load generator, a process of its own: `python -m bench.load HOMES` reads one script a line and writes its result.
 
-Closed loop: each connection has one request under way, and sends the next when the answer has been read and judged.
+Closed loop: each connection has one request under way, and sends the next when the answer has been read and judged. With
+a rate, open loop: requests are due at that rate, whatever became of those before, and their time counts from when they
+were due.
 """
 
 import asyncio
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ import uvloop
 
 from bench.scenarios import Home, Request, Script, requests
 
-GRACE_SECONDS = 10.0
+# The gateway answers everything by then.
+GRACE_SECONDS = 30.0
 SHOWN_FAULTS = 3
 
 
@@ -26,13 +30,22 @@ class Run:
 
     def __init__(self, script: Script, stream: Iterator[Request]) -> None:
         self.stream = stream
-        self.deadline = time.perf_counter() + script.seconds
+        self.started = time.perf_counter()
+        self.deadline = self.started + script.seconds
         self.latencies: list[float] = []
         self.faults: list[str] = []
         self.wrong = 0
 
-    def next(self) -> Request | None:
-        return next(self.stream) if time.perf_counter() < self.deadline else None
+    def free(self, connection: "Connection") -> None:
+        """`connection` has nothing under way."""
+        now = time.perf_counter()
+        if now < self.deadline:
+            connection.send(next(self.stream), now)
+        else:
+            connection.end()
+
+    async def pace(self) -> None:
+        """Have requests sent that no connection sends by itself."""
 
     def judge(self, request: Request, status: int, body: bytes, seconds: float) -> None:
         self.latencies.append(seconds)
@@ -49,6 +62,38 @@ class Run:
             self.faults.append(what)
 
 
+class PacedRun(Run):
+    """One measurement in an open loop."""
+
+    def __init__(self, script: Script, stream: Iterator[Request], rate: float) -> None:
+        super().__init__(script, stream)
+        self._rate = rate
+        self._idle: list[Connection] = []
+        self._waiting: deque[tuple[Request, float]] = deque()
+        self._over = False
+
+    def free(self, connection: "Connection") -> None:
+        if self._waiting:
+            connection.send(*self._waiting.popleft())
+        elif self._over:
+            connection.end()
+        else:
+            self._idle.append(connection)
+
+    async def pace(self) -> None:
+        for number in count():
+            due = self.started + number / self._rate
+            if due >= self.deadline:
+                break
+            await asyncio.sleep(due - time.perf_counter())
+            self._waiting.append((next(self.stream), due))
+            if self._idle:
+                self.free(self._idle.pop())
+        self._over = True
+        for connection in self._idle:
+            connection.end()
+
+
 class Connection(asyncio.Protocol):
     """One keep-alive connection, with the callbacks that httptools wants."""
 
@@ -61,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport: asyncio.Transport = transport
-        self._send()
+        self._run.free(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if not self.ended.done():
@@ -80,22 +125,24 @@ class Connection(asyncio.Protocol):
         self._run.judge(
             self._request, self._parser.get_status_code(), b"".join(self._body), seconds
         )
-        self._send()
+        self._run.free(self)
 
-    def _send(self) -> None:
-        self._request = self._run.next()
-        if self._request is None:
-            self.ended.set_result(None)
-            self._transport.close()
-            return
+    def send(self, request: Request, since: float) -> None:
+        """Ask `request`, whose time counts `since` then."""
+        self._request = request
         self._body.clear()
         self._parser = httptools.HttpResponseParser(self)
-        self._sent = time.perf_counter()
-        self._transport.write(self._request.payload)
+        self._sent = since
+        self._transport.write(request.payload)
+
+    def end(self) -> None:
+        self.ended.set_result(None)
+        self._transport.close()
 
 
 async def measure(script: Script, homes: list[Home]) -> dict[str, Any]:
-    run = Run(script, requests(script, homes))
+    stream = requests(script, homes)
+    run = PacedRun(script, stream, script.rate) if script.rate else Run(script, stream)
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
     connections = [
@@ -103,7 +150,7 @@ async def measure(script: Script, homes: list[Home]) -> dict[str, Any]:
         for _ in range(script.connections)
     ]
     async with asyncio.timeout(script.seconds + GRACE_SECONDS):
-        await asyncio.gather(*(connection.ended for connection in connections))
+        await asyncio.gather(run.pace(), *(connection.ended for connection in connections))
     seconds = time.perf_counter() - started
     run.latencies.sort()
     return {

@@ -49,14 +49,18 @@ def ratios(results: Results) -> dict[str, float]:
     }
 
 
-def table(results: Results, listings: int, load_before: float) -> str:
-    head = (
+def circumstances(listings: int, load_before: float) -> str:
+    """When, where and with how much data it was measured."""
+    return (
         f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {_machine()}, {listings:,} listings,"
-        f" load average {load_before:.1f} before it began;"
-        f" medians of {len(next(iter(results.values())))} interleaved runs."
+        f" load average {load_before:.1f} before it began"
     )
+
+
+def table(results: Results, listings: int, load_before: float) -> str:
+    rounds = len(next(iter(results.values())))
     lines = [
-        head,
+        f"{circumstances(listings, load_before)}; medians of {rounds} interleaved runs.",
         "",
         "| route | side | requests/s | p50 ms | p99 ms | CPU µs/request | per CPU-second |",
         "|---|---|---:|---:|---:|---:|---:|",

@@ -16,6 +16,8 @@ ROUTES = (
     "GET list of 20",
     "POST enquiry",
 )
+# Not asked of both sides: see storm.py.
+LOGIN = "POST login"
 PAGE = 20
 
 
@@ -45,6 +47,8 @@ class Script:
     seconds: float
     connections: int
     seed: int
+    # Requests per second that are due, for an open loop.
+    rate: float | None = None
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -64,6 +68,8 @@ def requests(script: Script, homes: Sequence[Home]) -> Iterator[Request]:
             return _gets(head, (chance.choices(popular, cum_weights=weights)[0] for _ in count()))
         case "GET list of 20":
             return _lists(head, (chance.choice(homes) for _ in count()))
+        case "POST login":
+            return _logins(head, chance)
         case _:
             return _enquiries(head, chance, homes)
 
@@ -102,6 +108,22 @@ def _enquiries(head: str, chance: random.Random, homes: Sequence[Home]) -> Itera
             f"POST /v1/enquiries HTTP/1.1\r\n{head}{lines}\r\n".encode() + body,
             partial(_is_enquiry, home, phone),
         )
+
+
+def _logins(head: str, chance: random.Random) -> Iterator[Request]:
+    """Everybody tries once. Whether anybody has the phone makes no difference to the work."""
+    for number in count(chance.randrange(10**8)):
+        body = orjson.dumps({"phone": f"+917{number % 10**9:09d}", "password": "not her password"})
+        lines = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        yield Request(
+            f"POST /v1/auth/login HTTP/1.1\r\n{head}{lines}\r\n".encode() + body, _is_refusal
+        )
+
+
+def _is_refusal(status: int, body: Any) -> bool:
+    """Compared and found wrong, or turned away because too many were in the queue."""
+    answer = (status, body["error"]["code"])
+    return answer in {(401, "CREDENTIALS_INVALID"), (429, "RATE_LIMITED")}
 
 
 def _is_listing(home: Home, status: int, body: Any) -> bool:

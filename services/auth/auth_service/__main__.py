@@ -153,7 +153,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     service.every(timers.ADMINS_SECONDS, "revoke former admins", clock.revoke_former_admins)
     service.every(timers.SWEEP_SECONDS, "forget what is over", clock.sweep)
     if len(settings.key_encryption_key) > 1:
-        service.every(timers.SWEEP_SECONDS, "renew passwords", clock.renew_passwords)
+        service.every(timers.RENEW_SECONDS, "renew passwords", clock.renew_passwords)
     return [
         "propmubi.auth.v1.AuthService",
         "propmubi.auth.v1.SessionService",

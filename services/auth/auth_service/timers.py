@@ -13,6 +13,8 @@ from chassis.database import Database
 
 ADMINS_SECONDS = 10.0
 SWEEP_SECONDS = 3_600.0
+# Again and again while two secrets are there: a replica of the rollout before may still encrypt with the former one.
+RENEW_SECONDS = 60.0
 RENEWED_AT_ONCE = 500
 
 log = structlog.get_logger()

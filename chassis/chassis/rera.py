@@ -20,12 +20,19 @@ class VerificationStatus(StrEnum):
     MALFORMED = "malformed"
 
 
-# From the registers that the states' authorities publish. A promoter without a pattern goes by its project's number.
+# From the registers that the states' authorities publish, and, for Gujarat, Haryana, Karnataka, Maharashtra, Tamil Nadu and
+# Uttar Pradesh, held against numbers that agents and builders show on their own pages in 2026: Maharashtra's agents have a
+# twelfth digit since 2023, Uttar Pradesh puts month and year behind its projects' and the day behind its agents' numbers. A
+# promoter without a pattern goes by its project's number.
 PATTERNS: Final[Mapping[str, Mapping[str, str]]] = {
     "andhra pradesh": {"agent": r"A\d{11}", "project": r"P\d{11}"},
     "delhi": {"agent": r"DLRERA\d{4}A\d{4}", "project": r"DLRERA\d{4}P\d{4}"},
     "goa": {"agent": r"AGGO\d{8}", "project": r"PRGO\d{8}"},
     "gujarat": {"agent": r"AG/GJ/.+/AA\d{5}/.+", "project": r"PR/GJ/.+/[RCM]AA\d{5}/.+"},
+    "haryana": {
+        "agent": r"HRERA-PKL-REA-\d+-\d{4}|RC/(REA/)?HARERA/GGM(/\d+){2,4}",
+        "project": r"HRERA-PKL-[A-Z]{2,4}-\d+-\d{4}|(RC/REP/)?HARERA/GGM(/\d+){2,4}",
+    },
     "karnataka": {
         "agent": r"(PRM|AG)/KA/RERA/\d{4}/\d{3}/AG/\d{6}/\d{6}",
         "project": r"PRM/KA/RERA/\d{4}/\d{3}/PR/\d{6}/\d{6}",
@@ -35,7 +42,7 @@ PATTERNS: Final[Mapping[str, Mapping[str, str]]] = {
         "project": r"K-RERA/PRJ/[A-Z]+/\d+/\d{4}",
     },
     "madhya pradesh": {"agent": r"A-[A-Z]{3}-\d{2}-\d+", "project": r"P-[A-Z]{3}-\d{2}-\d+"},
-    "maharashtra": {"agent": r"A\d{11}", "project": r"P[A-Z]?\d{11,13}"},
+    "maharashtra": {"agent": r"A\d{11,12}", "project": r"P[A-Z]?\d{11,13}"},
     "rajasthan": {"agent": r"RAJ/A/\d{4}/\d+", "project": r"RAJ/P/\d{4}/\d+"},
     "tamil nadu": {
         "agent": r"TN/AGENT/\d{4}/\d{4}",
@@ -43,8 +50,8 @@ PATTERNS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "telangana": {"agent": r"A\d{11}", "project": r"P\d{11}"},
     "uttar pradesh": {
-        "agent": r"UPRERAAGT\d{3,6}",
-        "project": r"UPRERAPRJ\d{3,6}",
+        "agent": r"UPRERAAGT(\d{3,6}|\d{13})",
+        "project": r"UPRERAPRJ\d{3,6}(/\d{2}/\d{4})?",
         "promoter": r"UPRERAPRM\d{3,6}",
     },
     "west bengal": {

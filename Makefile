@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench compose-env compose-smoke lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search compose-env compose-smoke lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -27,6 +27,9 @@ migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [sv
 
 bench: setup ## Measure the platform beside the monolith it replaces, and GETs in a login storm
 	@exec $(BIN)/python -m bench $(args)
+
+bench-search: setup ## Measure search at 200,000 and 1,200,000 listings [args="--size small"]
+	@exec $(BIN)/python -m bench.search $(args)
 
 deploy: ## Migrate and roll out in the cluster that kubectl reaches [overlay=staging|production]
 	@exec deploy/k8s/deploy $(overlay)

@@ -52,7 +52,7 @@ def ratios(results: Results) -> dict[str, float]:
 def circumstances(listings: int, load_before: float) -> str:
     """When, where and with how much data it was measured."""
     return (
-        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {_machine()}, {listings:,} listings,"
+        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine()}, {listings:,} listings,"
         f" load average {load_before:.1f} before it began"
     )
 
@@ -99,7 +99,8 @@ def _by_process(results: Results) -> list[str]:
     return lines
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What it ran on."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = next(
         (

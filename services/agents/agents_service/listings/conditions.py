@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal_column,
     or_,
     tuple_,
 )
@@ -88,7 +89,8 @@ FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
     "price_dropped_since": _least(
         "price_dropped_since", listings.c.price_dropped_at, DateTime(timezone=True)
     ),
-    "has_media": (cast(listings.c.media, Text) != "[]") == bindparam("has_media", type_=Boolean),
+    "has_media": (listings.c.media != literal_column("'[]'::jsonb"))
+    == bindparam("has_media", type_=Boolean),
     "rera_verified": listings.c.rera_verified == bindparam("rera_verified", type_=Boolean),
     "bbox": _within("bbox", "box"),
     "near": _within("near", "circle"),
@@ -99,6 +101,11 @@ FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
 def has_word(name: str) -> ColumnElement[bool]:
     """Whether a listing has the word, give or take a typing error."""
     return listings.c.search_text.op("%>", return_type=Boolean())(func.fold(bindparam(name)))
+
+
+def is_spelt(name: str) -> ColumnElement[bool]:
+    """Whether a listing has the word as it is spelt: looked up row by row, that is a twentieth of the price."""
+    return func.strpos(listings.c.search_text, func.fold(bindparam(name))) > 0
 
 
 def likeness(words: int) -> ColumnElement[Any]:

@@ -160,12 +160,14 @@ class ListingRepository:
         return [Owner._make(row) for row in rows]
 
     async def list_page(self, search: Search) -> list[Found]:
-        """A page in order; where that is cut off before the page is full, gathered."""
+        """A page in order; where that is cut off before the page is full, gathered. Words are looked for as they are
+        spelt, and give or take a typing error where these do not fill the page.
+        """
         if not search.has_few:
             shape = search.shape(gathered=False)
             rows = await self._database.fetch(statement_of(shape), search.parameters, key=shape)
             found = [Found._make(row) for row in rows]
-            if not any(each.cut for each in found):
+            if search.is_answered(len(found), cut=any(each.cut for each in found)):
                 return found
         shape = search.shape(gathered=True)
         rows = await self._database.fetch(

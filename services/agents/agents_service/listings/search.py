@@ -37,6 +37,7 @@ from agents_service.listings.conditions import (
     ORDERS,
     Order,
     has_word,
+    is_spelt,
 )
 from agents_service.listings.domain import Listing
 from agents_service.listings.models import PLACES, listings
@@ -47,10 +48,10 @@ COLUMNS = tuple(_MEDIA if name == "media" else listings.c[name] for name in List
 
 # The page that is asked for as a rule, and the largest, each with the one more that tells whether another follows; and
 # what is counted.
-SAMPLE = 5_000
+SAMPLE = 1_000
 _AT_MOST = (21, 101, SAMPLE)
-# How many rows are read in order before a page is gathered: what fills no page of 20 then, one in a hundred have.
-WINDOW = 2_000
+# How many rows are read in order before a page is gathered: what fills no page of 20 then, one in fifty has.
+WINDOW = 1_000
 LEAST_WINDOW = 200
 # Likeness has no index in its order: of what has the words, so many are compared.
 MOST_COMPARED = 2_000
@@ -97,7 +98,8 @@ class Shape(NamedTuple):
     def others(self) -> list[ColumnElement[bool]]:
         """What it does not hold of it."""
         held = self.ranges.keys() | (set() if self.sort == "distance" else {self.place})
-        return [FILTERS[name] for name in self.filters if name not in held] + self.sought
+        spelt = [is_spelt(f"word{number}") for number in range(self.words)]
+        return [FILTERS[name] for name in self.filters if name not in held] + spelt
 
     @property
     def sought(self) -> list[ColumnElement[bool]]:
@@ -129,6 +131,10 @@ class Search:
     def places(self) -> Sequence[Any]:
         given: Sequence[Any] = self.filters.get(narrowing(self.filters), ())
         return given
+
+    def is_answered(self, found: int, *, cut: bool) -> bool:
+        """Whether what was found in order is the answer: neither cut off, nor looked for as it is spelt alone."""
+        return not cut and (not self.words or found >= self.limit)
 
     @property
     def has_few(self) -> bool:
@@ -243,8 +249,8 @@ def _in_order(
             .limit(at_most)
         )
     number = func.row_number().over(order_by=order.by(key, listings.c.id))
-    # The window's size is a parameter: of a number the planner would know that few places have so many rows, and would
-    # rather sort all of a place than read it in order.
+    # The limits are parameters: of numbers the planner would know that few places have so many rows, and would rather
+    # sort all of a place than read it in order.
     window = (
         select(*columns, and_(*fits).label("fits"), number.label("number"), *besides)
         .where(*conditions)
@@ -263,7 +269,7 @@ def _in_order(
         )
         .where(or_(window.c.fits, ends))
         .order_by(*order.by(window.c.order_key, window.c.id))
-        .limit(at_most)
+        .limit(bindparam("limit"))
     )
 
 

@@ -156,8 +156,7 @@ def phrases(words: Sequence[str]) -> list[str]:
 def meant(words: Sequence[str], known: Iterable[Place]) -> tuple[list[Place], list[str]]:
     """The places that `words` name, of those `known`, and the words that name none.
 
-    A longer name goes before a shorter one, and one that is spelt as it was typed before one that is nearly so. Of
-    places with the same name those in a city that is named too are meant, otherwise all.
+    A longer name goes before a shorter one, and one that is spelt as it was typed before one that is nearly so.
     """
     known = list(known)
     rest, found = list(words), list[list[Place]]()
@@ -171,13 +170,17 @@ def meant(words: Sequence[str], known: Iterable[Place]) -> tuple[list[Place], li
             if places and at is not None:
                 found.append(_likeliest(phrase, places))
                 rest[at : at + len(parts)] = [""]
-    named = {place.name for places in found for place in places if place.kind == "city"}
-    chosen = [
-        place
-        for places in found
-        for place in ([one for one in places if one.city in named] or places)
+    chosen = dict.fromkeys(place for places in found for place in places)
+    return [*chosen], [word for word in rest if word]
+
+
+def in_named_cities(places: Sequence[Place]) -> list[Place]:
+    """Of places with the same name, those in a city that is named too, if there are any."""
+    cities = {place.name for place in places if place.kind == "city"}
+    named = {(place.kind, place.folded) for place in places if place.city in cities}
+    return [
+        place for place in places if place.city in cities or (place.kind, place.folded) not in named
     ]
-    return list(dict.fromkeys(chosen)), [word for word in rest if word]
 
 
 def _likeliest(phrase: str, places: list[Place]) -> list[Place]:

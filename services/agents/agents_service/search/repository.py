@@ -32,7 +32,7 @@ from chassis.errors import NotFound
 NEIGHBOURS, MOST_SIMILAR = 1_000, 12
 SUGGESTIONS = 10
 # What a window found so much of is a fair sample of the rest; of what it found less, there is little enough to gather.
-FAIR_SAMPLE = 200
+FAIR_SAMPLE = 50
 # A map with more is no map.
 MOST_CLUSTERS = 1_000
 
@@ -43,7 +43,8 @@ _said = (
     .table_valued("phrase", name="said")
     .render_derived()
 )
-_NAMED = (
+_NAMED = select(*_PLACE).where(places.c.folded == any_(bindparam("phrases", type_=ARRAY(Text))))
+_NEARLY_NAMED = (
     select(*_PLACE)
     .select_from(_said.join(places, places.c.folded.op("%")(_said.c.phrase)))
     .distinct()
@@ -253,9 +254,10 @@ class SearchRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def named(self, phrases: Sequence[str]) -> list[Place]:
-        """All places whose names are at all like one of `phrases`, which are folded."""
-        rows = await self._database.fetch(_NAMED, {"phrases": phrases})
+    async def named(self, phrases: Sequence[str], *, nearly: bool) -> list[Place]:
+        """All places whose name is one of `phrases`, which are folded, or is at all like one."""
+        statement = _NEARLY_NAMED if nearly else _NAMED
+        rows = await self._database.fetch(statement, {"phrases": phrases})
         return [Place._make(row) for row in rows]
 
     async def projects_of(self, builder_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
@@ -319,6 +321,6 @@ class SearchRepository:
                 planned_anew=gathered,
             )
             total, cut = (rows[0]["total"], rows[0]["cut"]) if rows else (0, False)
-            if not cut or total >= FAIR_SAMPLE:
+            if search.is_answered(total, cut=cut) or total >= FAIR_SAMPLE:
                 break
         return rows, cut or total >= search.limit

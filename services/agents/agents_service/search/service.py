@@ -9,7 +9,15 @@ from typing import Any, Final, NamedTuple
 from agents_service.listings.domain import PUBLIC, StandardStatus
 from agents_service.listings.search import SAMPLE, Found, Search
 from agents_service.search import geometry
-from agents_service.search.domain import Place, folded, meant, phrases, read, spellings
+from agents_service.search.domain import (
+    Place,
+    folded,
+    in_named_cities,
+    meant,
+    phrases,
+    read,
+    spellings,
+)
 from agents_service.search.repository import Cluster, Counts, SearchRepository
 from chassis.database import Transaction
 from chassis.errors import InvalidArgument, PermissionDenied, Unauthenticated, Violation
@@ -155,21 +163,32 @@ class SearchService:
     ) -> tuple[list[Place], list[str]]:
         if not words:
             return [], []
-        known = await self._named(tuple(phrases(words)))
         cities = {name for city in wanted.get("city", ()) for name in spellings(city)}
-        if cities:
-            known = [place for place in known if not place.city or place.city.lower() in cities]
-        said = [kind for kind, name in _PLACE_FILTERS.items() if name in wanted]
-        said += ["project", "builder"] if "project_id" in wanted else []
-        return meant(words, [place for place in known if place.kind not in said])
+        said = {kind for kind, name in _PLACE_FILTERS.items() if name in wanted}
+        said |= {"project", "builder"} if "project_id" in wanted else set()
+        found: list[Place] = []
+        rest = [*words]
+        # As a rule names are spelt as they are; what else they could be takes longer to find.
+        for nearly in (False, True):
+            known = await self._named(tuple(phrases(rest)), nearly=nearly) if rest else ()
+            fitting = [
+                place
+                for place in known
+                if place.kind not in said
+                and (not cities or not place.city or place.city.lower() in cities)
+            ]
+            more, rest = meant(rest, fitting)
+            found += more
+        return in_named_cities(found), rest
 
-    async def _named(self, asked: tuple[str, ...]) -> list[Place]:
+    async def _named(self, asked: tuple[str, ...], *, nearly: bool) -> list[Place]:
         now = datetime.now(UTC)
-        remembered = self._remembered.get(asked)
+        key = (*asked, "?" if nearly else "")
+        remembered = self._remembered.get(key)
         if remembered is not None and remembered[0] > now:
             return remembered[1]
-        places = await self._repository.named(asked)
-        self._remembered[asked] = now + REMEMBERED_FOR, places
+        places = await self._repository.named(asked, nearly=nearly)
+        self._remembered[key] = now + REMEMBERED_FOR, places
         while len(self._remembered) > REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         return places

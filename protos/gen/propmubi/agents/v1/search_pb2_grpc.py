@@ -65,7 +65,7 @@ class SearchServiceServicer:
         """How many active listings a search finds, by locality, size, price and kind.
 
         Each count leaves its own filter out, so that it tells what choosing another value would give. Counted are at most
-        5,000 listings, the newest; `capped` tells where there are more.
+        1,000 listings, the newest; `capped` tells where there are more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,7 +74,7 @@ class SearchServiceServicer:
     def GetListingMap(self, request, context):
         """What a search finds, for a map: clusters of active listings in a grid over the box.
 
-        Shown are at most 5,000 listings, the newest; `capped` tells where there are more.
+        Shown are at most 1,000 listings, the newest; `capped` tells where there are more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,12 +37,12 @@ class SearchServiceStub:
     """How many active listings a search finds, by locality, size, price and kind.
 
     Each count leaves its own filter out, so that it tells what choosing another value would give. Counted are at most
-    5,000 listings, the newest; `capped` tells where there are more.
+    1,000 listings, the newest; `capped` tells where there are more.
     """
     GetListingMap: _grpc.UnaryUnaryMultiCallable[_search_pb2.GetListingMapRequest, _search_pb2.ListingMap]
     """What a search finds, for a map: clusters of active listings in a grid over the box.
 
-    Shown are at most 5,000 listings, the newest; `capped` tells where there are more.
+    Shown are at most 1,000 listings, the newest; `capped` tells where there are more.
     """
     Suggest: _grpc.UnaryUnaryMultiCallable[_search_pb2.SuggestRequest, _search_pb2.SuggestResponse]
     """Places that one may mean, as one types: localities, projects, builders, cities."""
@@ -58,12 +58,12 @@ class SearchServiceAsyncStub(SearchServiceStub):
     """How many active listings a search finds, by locality, size, price and kind.
 
     Each count leaves its own filter out, so that it tells what choosing another value would give. Counted are at most
-    5,000 listings, the newest; `capped` tells where there are more.
+    1,000 listings, the newest; `capped` tells where there are more.
     """
     GetListingMap: _aio.UnaryUnaryMultiCallable[_search_pb2.GetListingMapRequest, _search_pb2.ListingMap]  # type: ignore[assignment]
     """What a search finds, for a map: clusters of active listings in a grid over the box.
 
-    Shown are at most 5,000 listings, the newest; `capped` tells where there are more.
+    Shown are at most 1,000 listings, the newest; `capped` tells where there are more.
     """
     Suggest: _aio.UnaryUnaryMultiCallable[_search_pb2.SuggestRequest, _search_pb2.SuggestResponse]  # type: ignore[assignment]
     """Places that one may mean, as one types: localities, projects, builders, cities."""
@@ -82,7 +82,7 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         """How many active listings a search finds, by locality, size, price and kind.
 
         Each count leaves its own filter out, so that it tells what choosing another value would give. Counted are at most
-        5,000 listings, the newest; `capped` tells where there are more.
+        1,000 listings, the newest; `capped` tells where there are more.
         """
 
     @_abc_1.abstractmethod
@@ -93,7 +93,7 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_search_pb2.ListingMap, _abc.Awaitable[_search_pb2.ListingMap]]:
         """What a search finds, for a map: clusters of active listings in a grid over the box.
 
-        Shown are at most 5,000 listings, the newest; `capped` tells where there are more.
+        Shown are at most 1,000 listings, the newest; `capped` tells where there are more.
         """
 
     @_abc_1.abstractmethod

@@ -202,10 +202,11 @@ def smoke(containers: Containers, folder: Path) -> None:
                 seconds = containers.crash(victim)
             say(f"kill -9 {victim:<10} started again by Docker, healthy after  {seconds:6.1f} s")
         check_kept(containers, town, enquiries)
-        with timed("docker compose kill, of everything at once"):
-            containers.cut_power()
-        with timed("docker compose up --wait, on what was on disk"):
-            containers.up()
+        with enquiries.coming_in():
+            with timed("docker compose kill, of everything at once"):
+                containers.cut_power()
+            with timed("docker compose up --wait, on what was on disk"):
+                containers.up()
         check_kept(containers, town, enquiries)
         with timed("another journey"):
             Town(containers, http, folder).found()

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "deploy" / "compose"
 PROCESSES = ("auth", "agents", "crm", "projects", "gateway")
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 180.0
 LOOK_AGAIN_SECONDS = 0.1
 
 # In our lines and in those of Postgres and Valkey.

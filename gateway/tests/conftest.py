@@ -265,7 +265,7 @@ def run_gateway(peer: Peer, redis_url: str) -> RunGateway:
     return lambda **given: running(settings_for(peer.port, redis_url, **given))
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float = 10) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float = 30) -> None:
     async with asyncio.timeout(within):
         while not await holds():  # noqa: ASYNC110  Another process, or a server, makes it hold.
             await asyncio.sleep(0.01)

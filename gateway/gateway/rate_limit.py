@@ -307,10 +307,7 @@ class Limiter:
 @asynccontextmanager
 async def open_limiter(redis_url: str) -> AsyncIterator[Limiter]:
     """A limiter with a Redis connection of its own, which never retries: a batch has one timeout."""
-    redis: Redis = Redis.from_url(
-        redis_url,
-        retry=Retry(NoBackoff(), 0),
-    )
+    redis: Redis = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
     shared = SharedLimits(redis)
     await shared.connect()
     try:

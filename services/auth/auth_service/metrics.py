@@ -6,6 +6,11 @@ from prometheus_client import Counter
 OTP = Counter(
     "propmubi_otp_total", "One-time passwords asked for, verified and refused.", ["outcome"]
 )
+# Known from the start, so that shares of nothing are told from shares unknown.
+for _outcome in ("requested", "verified", "refused"):
+    OTP.labels(_outcome)
+# Turned away: the queue of passwords to compare was full.
+PASSWORD = Counter("propmubi_password_total", "Passwords tried, by what came of it.", ["outcome"])
 # Which limit of auth's own turns people away: of tries, of failures, or of what is sent to a phone or a range of numbers.
 REFUSED = Counter(
     "propmubi_auth_refused_total", "Calls beyond an allowance of auth.", ["allowance"]
@@ -13,12 +18,6 @@ REFUSED = Counter(
 LOCKED = Counter(
     "propmubi_sign_in_locked_total", "Phones locked after too many failures in a row.", ["method"]
 )
-for _outcome in ("requested", "verified", "refused"):
-    OTP.labels(
-        _outcome
-    )  # Known from the start, so that shares of nothing are told from shares unknown.
 REFRESH_REUSE = Counter(
     "propmubi_refresh_token_reuse_total", "Sessions ended because a used refresh token came back."
 )
-# Turned away: the queue of passwords to compare was full.
-PASSWORD = Counter("propmubi_password_total", "Passwords tried, by what came of it.", ["outcome"])

@@ -3,7 +3,6 @@
 import hmac
 import secrets
 import uuid
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 
@@ -29,21 +28,13 @@ class Purpose(StrEnum):
 
 
 class ChallengeStatus(StrEnum):
+    """An issued challenge ends as one of the others, and stays so."""
+
     ISSUED = "issued"
     VERIFIED = "verified"
     # Past its time, or replaced by a later challenge.
     EXPIRED = "expired"
     LOCKED = "locked"
-
-
-TRANSITIONS: Mapping[ChallengeStatus, frozenset[ChallengeStatus]] = {
-    ChallengeStatus.ISSUED: frozenset(
-        {ChallengeStatus.VERIFIED, ChallengeStatus.EXPIRED, ChallengeStatus.LOCKED}
-    ),
-    ChallengeStatus.VERIFIED: frozenset(),
-    ChallengeStatus.EXPIRED: frozenset(),
-    ChallengeStatus.LOCKED: frozenset(),
-}
 
 
 def new_code() -> str:

@@ -16,7 +16,7 @@ class UserStatus(StrEnum):
     ERASED = "erased"
 
 
-# pending → active ⇄ suspended → erased
+# What is done to users. Signing in makes a pending one active; nobody comes back from erased.
 TRANSITIONS: Mapping[str, tuple[frozenset[UserStatus], UserStatus]] = {
     "suspend": (frozenset({UserStatus.ACTIVE}), UserStatus.SUSPENDED),
     "reinstate": (frozenset({UserStatus.SUSPENDED}), UserStatus.ACTIVE),

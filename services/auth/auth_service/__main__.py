@@ -16,11 +16,9 @@ from auth_service.guesses import Guesses
 from auth_service.otp.delivery import Delivery
 from auth_service.otp.domain import TOO_MANY_CODES
 from auth_service.otp.repository import OtpRepository
-from auth_service.otp.service import METHOD as OTP
 from auth_service.otp.service import OtpService, SendLimits
 from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.repository import PasswordRepository
-from auth_service.passwords.service import METHOD as PASSWORD
 from auth_service.passwords.service import PasswordService
 from auth_service.servicer import AuthServicer
 from auth_service.sessions.repository import SessionRepository
@@ -68,7 +66,9 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     session_rows, challenges = SessionRepository(database), OtpRepository()
     user_rows = UserRepository(database)
     users = UserService(user_rows, settings.admin_phones)
-    sessions = SessionService(session_rows, clear(settings.refresh_key), settings.refresh_limit)
+    sessions = SessionService(
+        session_rows, users, clear(settings.refresh_key), settings.refresh_limit
+    )
     otp = OtpService(
         challenges,
         users,
@@ -81,7 +81,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
             settings.otp_sends_per_day,
         ),
         guesses=Guesses(
-            OTP,
+            "otp",
             tries=settings.auth_limit_per_identifier,
             failures=settings.auth_failures_per_identifier,
         ),
@@ -92,7 +92,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         users,
         sessions,
         Guesses(
-            PASSWORD,
+            "password",
             tries=settings.auth_limit_per_identifier,
             failures=settings.auth_failures_per_identifier,
         ),

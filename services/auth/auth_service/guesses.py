@@ -4,10 +4,12 @@ whatever the challenge, and so many failures in a row, after which only an admin
 One method's failures leave the others open, so that a stranger who fails on purpose locks nobody out of all of them.
 """
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import (
     Column,
     DateTime,
@@ -22,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from auth_service import audit, metrics
 from auth_service.allowances import Allowance, allowances
 from auth_service.metadata import metadata
 from chassis.database import Transaction
@@ -63,6 +66,8 @@ _COUNT = (
     .returning(failures_in_a_row.c.failures)
 )
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Guess:
@@ -99,6 +104,13 @@ class Guesses:
         without having anything sent to it. Raises RateLimited.
         """
         await self._tries.take(tx, phone)
+
+    async def note_locked(self, tx: Transaction, guess: Guess, user_id: uuid.UUID | None) -> None:
+        """Write down that `guess`, the last in a row and wrong, locked its phone, which `user_id` has if anybody does."""
+        told = {"method": self._method, "last_digits": guess.phone[-4:]}
+        metrics.LOCKED.labels(self._method).inc()
+        log.warning("sign-in locked after too many failures", **told)
+        await audit.record(tx, "sign_in.locked", actor="system", user_id=user_id, **told)
 
     async def succeeded(self, tx: Transaction, guess: Guess) -> None:
         """It was right: no failure, and the end of those in a row."""

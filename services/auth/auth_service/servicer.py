@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from auth_service import metrics
 from auth_service.access_tokens import LIFETIME_SECONDS, AccessTokens
-from auth_service.otp.delivery import CODE_SECONDS, Delivery
+from auth_service.otp.delivery import Delivery
 from auth_service.otp.service import LIFETIME_SECONDS as OTP_SECONDS
 from auth_service.otp.service import OtpService
 from auth_service.passwords.hashing import PasswordHasher
@@ -63,8 +63,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             reply = tx.reply(
                 pb.RequestOtpResponse(challenge_id=str(challenge_id), expires_in=OTP_SECONDS)
             )
-        metrics.OTP.labels("requested").inc()
-        self._delivery.post(phone, body, good_for=CODE_SECONDS)
+        self._delivery.post_code(phone, body)
         return reply
 
     async def VerifyOtp(self, request: pb.VerifyOtpRequest, context: Any) -> pb.TokenResponse:

@@ -11,7 +11,7 @@ from auth_service.accounts.service import AccountService, Export, was_changed
 from auth_service.administration.servicer import event_to_proto, grants_to_proto
 from auth_service.audit import is_person
 from auth_service.consents.servicer import to_proto as consent_to_proto
-from auth_service.otp.delivery import CODE_SECONDS, Delivery
+from auth_service.otp.delivery import Delivery
 from auth_service.otp.domain import Purpose
 from auth_service.otp.service import LIFETIME_SECONDS, OtpService
 from auth_service.passwords.domain import was_set
@@ -66,8 +66,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
                     challenge_id=str(challenge_id), expires_in=LIFETIME_SECONDS
                 )
             )
-        metrics.OTP.labels("requested").inc()
-        self._delivery.post(user.phone, body, good_for=CODE_SECONDS)
+        self._delivery.post_code(user.phone, body)
         return reply
 
     async def SetPassword(self, request: pb.SetPasswordRequest, context: Any) -> Empty:
@@ -146,9 +145,8 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
                     expires_in=LIFETIME_SECONDS,
                 )
             )
-        for phone, body in ((user.phone, to_current), (new, to_new)):
-            metrics.OTP.labels("requested").inc()
-            self._delivery.post(phone, body, good_for=CODE_SECONDS)
+        self._delivery.post_code(user.phone, to_current)
+        self._delivery.post_code(new, to_new)
         return reply
 
     async def ChangePhone(self, request: pb.ChangePhoneRequest, context: Any) -> UserMessage:

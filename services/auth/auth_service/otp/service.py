@@ -7,7 +7,7 @@ import structlog
 
 from auth_service import audit, guesses, metrics
 from auth_service.allowances import Allowance
-from auth_service.guesses import Guess, Guesses
+from auth_service.guesses import Guesses
 from auth_service.otp.domain import (
     LIFETIME,
     Purpose,
@@ -28,7 +28,6 @@ from chassis.identity import Principal
 from chassis.ids import new_id
 
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())
-METHOD = "otp"
 
 log = structlog.get_logger()
 
@@ -117,7 +116,7 @@ class OtpService:
         given = hashed(self._pepper, challenge_id, code)
         if not await self._challenges.try_code(tx, challenge_id, given):
             if guess.is_last:
-                await self._locked(tx, guess)
+                await self._guesses.note_locked(tx, guess, await self._users.id_of(tx, phone))
             return refused()
         await self._guesses.succeeded(tx, guess)
         return phone
@@ -146,15 +145,3 @@ class OtpService:
                 "No more codes can be sent today: try again tomorrow.",
                 retry_after=india.seconds_left_today(),
             )
-
-    async def _locked(self, tx: Transaction, guess: Guess) -> None:
-        metrics.LOCKED.labels(METHOD).inc()
-        log.warning("sign-in locked after too many failures", last_digits=guess.phone[-4:])
-        await audit.record(
-            tx,
-            "sign_in.locked",
-            actor="system",
-            user_id=await self._users.id_of(tx, guess.phone),
-            method=METHOD,
-            last_digits=guess.phone[-4:],
-        )

@@ -7,7 +7,7 @@ outside any, and ended in another.
 import uuid
 from dataclasses import dataclass
 
-from auth_service import audit, metrics
+from auth_service import audit
 from auth_service.guesses import Guess, Guesses
 from auth_service.passwords.domain import Stored, refused
 from auth_service.passwords.repository import PasswordRepository
@@ -19,7 +19,6 @@ from chassis.database import Transaction
 from chassis.errors import DomainError, PermissionDenied, StaleVersion, Unauthenticated
 from chassis.identity import Principal
 
-METHOD = "password"
 # Who tries to sign in is nobody yet.
 ANYBODY = "anybody"
 
@@ -59,10 +58,7 @@ class PasswordService:
         """Write down that a try of `actor` was wrong: the refusal, which is not raised so that its record is committed."""
         await audit.record(tx, "password.refused", actor=actor, user_id=attempt.user_id)
         if attempt.guess.is_last:
-            metrics.LOCKED.labels(METHOD).inc()
-            await audit.record(
-                tx, "sign_in.locked", actor="system", user_id=attempt.user_id, method=METHOD
-            )
+            await self._guesses.note_locked(tx, attempt.guess, attempt.user_id)
         return refused()
 
     async def sign_in(

@@ -102,7 +102,6 @@ _LOOK = (
     .select_from(refresh_tokens.join(sessions))
     .where(refresh_tokens.c.hash == bindparam("token", type_=LargeBinary()))
 )
-_KNOWN = select(exists().where(users.c.id == bindparam("user_id")).label("known"))
 _before = bindparam("before", type_=Uuid())
 _expires_at = func.least(sessions.c.expires_at, sessions.c.last_seen_at + IDLE)
 _LIST = (
@@ -144,11 +143,6 @@ class SessionRepository:
         """The user's live sessions, or all that are kept, newest first, beginning after the id `before`."""
         asked = {"user_id": user_id, "ended": ended, "before": before, "limit": limit}
         return [Session(**row) for row in await self._database.fetch(_LIST, asked)]
-
-    async def is_known(self, user_id: uuid.UUID) -> bool:
-        """Whether there is such a user."""
-        row = await self._database.fetch_one(_KNOWN, {"user_id": user_id})
-        return row is not None and bool(row["known"])
 
     async def add(
         self,

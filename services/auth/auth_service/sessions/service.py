@@ -17,6 +17,7 @@ from auth_service.sessions.domain import (
 )
 from auth_service.sessions.repository import SessionRepository
 from auth_service.users.domain import User, check_may_sign_in
+from auth_service.users.service import UserService
 from chassis.context import current_call
 from chassis.database import Transaction
 from chassis.errors import DomainError, NotFound, RateLimited
@@ -30,9 +31,14 @@ class SessionService:
     """The use cases of sessions. Each takes the transaction that its caller opened."""
 
     def __init__(
-        self, sessions: SessionRepository, refresh_keys: Sequence[str], refreshes: Quota
+        self,
+        sessions: SessionRepository,
+        users: UserService,
+        refresh_keys: Sequence[str],
+        refreshes: Quota,
     ) -> None:
         self._sessions = sessions
+        self._users = users
         self._refresh_keys = [key.encode() for key in refresh_keys]
         self._refreshes = refreshes
 
@@ -100,8 +106,8 @@ class SessionService:
     ) -> list[Session]:
         """A page of the sessions of a user; raises NotFound when there is no such user."""
         found = await self._sessions.list_page(user_id, ended=ended, before=before, limit=limit)
-        if not found and not await self._sessions.is_known(user_id):
-            raise NotFound("There is no such user.")
+        if not found:
+            await self._users.get(user_id)
         return found
 
     async def revoke(
@@ -121,8 +127,8 @@ class SessionService:
     async def revoke_all(self, tx: Transaction, caller: Principal, user_id: uuid.UUID) -> None:
         """End all of a user's sessions for `caller`; raises NotFound when there is no such user."""
         ended = await self.end_all(tx, user_id, caller.subject, _revoked_by(caller, user_id))
-        if not ended and not await self._sessions.is_known(user_id):
-            raise NotFound("There is no such user.")
+        if not ended:
+            await self._users.get(user_id)
 
     async def end_all(
         self,

@@ -104,10 +104,10 @@ class SetPasswordRequest(_message.Message):
     password: _builtins.str
     """The new password: at least 12 characters, and not easily guessed."""
     current_password: _builtins.str
-    """The password there is."""
+    """The password there is; leave it out where a confirmation is sent."""
     @_builtins.property
     def confirmation(self) -> Global___Confirmation:
-        """A code sent to one's own phone for this."""
+        """The code from `POST /v1/users/me/otp`; leave it out where the current password is sent."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ Global___ExportMeRequest: _TypeAlias = ExportMeRequest  # noqa: Y015
 
 @_typing.final
 class ExportMeResponse(_message.Message):
-    """Everything kept here about a person."""
+    """Everything kept here about a person; of consents, sessions and audit events the newest thousand each."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -260,7 +260,7 @@ class ExportMeResponse(_message.Message):
 
     @_builtins.property
     def audit_events(self) -> _containers.RepeatedCompositeFieldContainer[_administration_pb2.AuditEvent]:
-        """What was done to her account, the newest thousand. An administrator is not named."""
+        """What was done to her account. An administrator is not named."""
 
     @_builtins.property
     def exported_at(self) -> _timestamp_pb2.Timestamp:

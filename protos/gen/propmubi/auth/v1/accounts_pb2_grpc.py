@@ -85,7 +85,7 @@ class AccountServiceServicer:
     def SetPassword(self, request, context):
         """Set or change one's password.
 
-        Needs the password there is, or a one-time password sent for this. All other sessions end.
+        Needs the password there is, or a one-time password from `POST /v1/users/me/otp`. All other sessions end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,7 +103,7 @@ class AccountServiceServicer:
     def ChangePhone(self, request, context):
         """Change one's phone.
 
-        Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+        Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
         means asking for both anew. All other sessions end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -43,7 +43,7 @@ class AccountServiceStub:
     SetPassword: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SetPasswordRequest, _empty_pb2.Empty]
     """Set or change one's password.
 
-    Needs the password there is, or a one-time password sent for this. All other sessions end.
+    Needs the password there is, or a one-time password from `POST /v1/users/me/otp`. All other sessions end.
     """
     RequestPhoneChange: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RequestPhoneChangeRequest, _accounts_pb2.RequestPhoneChangeResponse]
     """Send a one-time password to the phone one has and one to the phone one is to have.
@@ -53,7 +53,7 @@ class AccountServiceStub:
     ChangePhone: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ChangePhoneRequest, _auth_pb2.User]
     """Change one's phone.
 
-    Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+    Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
     means asking for both anew. All other sessions end.
     """
     ExportMe: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ExportMeRequest, _accounts_pb2.ExportMeResponse]
@@ -81,7 +81,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SetPassword: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SetPasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Set or change one's password.
 
-    Needs the password there is, or a one-time password sent for this. All other sessions end.
+    Needs the password there is, or a one-time password from `POST /v1/users/me/otp`. All other sessions end.
     """
     RequestPhoneChange: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RequestPhoneChangeRequest, _accounts_pb2.RequestPhoneChangeResponse]  # type: ignore[assignment]
     """Send a one-time password to the phone one has and one to the phone one is to have.
@@ -91,7 +91,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ChangePhone: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ChangePhoneRequest, _auth_pb2.User]  # type: ignore[assignment]
     """Change one's phone.
 
-    Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+    Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
     means asking for both anew. All other sessions end.
     """
     ExportMe: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ExportMeRequest, _accounts_pb2.ExportMeResponse]  # type: ignore[assignment]
@@ -128,7 +128,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Set or change one's password.
 
-        Needs the password there is, or a one-time password sent for this. All other sessions end.
+        Needs the password there is, or a one-time password from `POST /v1/users/me/otp`. All other sessions end.
         """
 
     @_abc_1.abstractmethod
@@ -150,7 +150,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.User, _abc.Awaitable[_auth_pb2.User]]:
         """Change one's phone.
 
-        Needs the codes sent to both. A wrong code for the new phone may be tried again; one for the old phone
+        Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
         means asking for both anew. All other sessions end.
         """
 

@@ -43,7 +43,7 @@ class AdministrationServiceStub:
     That she was looked for is in the audit log.
     """
     GetUser: _grpc.UnaryUnaryMultiCallable[_administration_pb2.GetUserRequest, _auth_pb2.User]
-    """A user."""
+    """A user's account."""
     SuspendUser: _grpc.UnaryUnaryMultiCallable[_administration_pb2.SuspendUserRequest, _auth_pb2.User]
     """Suspend a user: active → suspended.
 
@@ -90,7 +90,7 @@ class AdministrationServiceAsyncStub(AdministrationServiceStub):
     That she was looked for is in the audit log.
     """
     GetUser: _aio.UnaryUnaryMultiCallable[_administration_pb2.GetUserRequest, _auth_pb2.User]  # type: ignore[assignment]
-    """A user."""
+    """A user's account."""
     SuspendUser: _aio.UnaryUnaryMultiCallable[_administration_pb2.SuspendUserRequest, _auth_pb2.User]  # type: ignore[assignment]
     """Suspend a user: active → suspended.
 
@@ -152,7 +152,7 @@ class AdministrationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _administration_pb2.GetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.User, _abc.Awaitable[_auth_pb2.User]]:
-        """A user."""
+        """A user's account."""
 
     @_abc_1.abstractmethod
     def SuspendUser(

@@ -105,7 +105,7 @@ class AuthServiceServicer:
     def LogIn(self, request, context):
         """Sign in with a password.
 
-        For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+        For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
         hundred in a row, signing in by one-time password still works.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -49,7 +49,7 @@ class AuthServiceStub:
     LogIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.TokenResponse]
     """Sign in with a password.
 
-    For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+    For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
     hundred in a row, signing in by one-time password still works.
     """
     UnlockSignIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]
@@ -97,7 +97,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     LogIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.TokenResponse]  # type: ignore[assignment]
     """Sign in with a password.
 
-    For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+    For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
     hundred in a row, signing in by one-time password still works.
     """
     UnlockSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]  # type: ignore[assignment]
@@ -160,7 +160,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.TokenResponse, _abc.Awaitable[_auth_pb2.TokenResponse]]:
         """Sign in with a password.
 
-        For who has set one. Wrong passwords are counted apart from wrong codes: after too many, or a
+        For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
         hundred in a row, signing in by one-time password still works.
         """
 

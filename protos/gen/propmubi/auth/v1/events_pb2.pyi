@@ -55,8 +55,7 @@ class SessionRevoked(_message.Message):
     """Whose session it was."""
     reason: _builtins.str
     """Why: `logout`, `revoked` (by its owner, from another one), `revoked_by_admin`,
-    `refresh_token_reused`, `password_set`,
-    `phone_changed`, `suspended` or `erased`.
+    `refresh_token_reused`, `password_set`, `phone_changed`, `suspended` or `erased`.
     """
     def __init__(
         self,

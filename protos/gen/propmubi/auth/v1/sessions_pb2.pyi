@@ -43,8 +43,9 @@ class Session(_message.Message):
     current: _builtins.bool
     """Whether the call came from it."""
     revoked_reason: _builtins.str
-    """Why it was ended, such as `logout` or, when somebody presented a used refresh token of it,
-    `refresh_token_reused`.
+    """Why it was ended: `logout`, `revoked` (by its owner, from another one), `revoked_by_admin`,
+    `refresh_token_reused` (somebody presented a used refresh token of it), `password_set`,
+    `phone_changed`, `suspended` or `erased`.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -102,9 +103,9 @@ class ListSessionsRequest(_message.Message):
     ended: _builtins.bool
     """Also those that ended in the last 60 days."""
     page_size: _builtins.int
-    """How many at most."""
+    """How many at most: 20 unless given, at most 100."""
     page_token: _builtins.str
-    """From the page before."""
+    """The next_page_token of the page before."""
     def __init__(
         self,
         *,
@@ -146,9 +147,9 @@ class ListUserSessionsRequest(_message.Message):
     ended: _builtins.bool
     """Also those that ended in the last 60 days."""
     page_size: _builtins.int
-    """How many at most."""
+    """How many at most: 20 unless given, at most 100."""
     page_token: _builtins.str
-    """From the page before."""
+    """The next_page_token of the page before."""
     def __init__(
         self,
         *,
@@ -185,7 +186,7 @@ class ListSessionsResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """Asks for the next page; empty on the last."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
         """The sessions."""

@@ -1,4 +1,4 @@
-"""Auth's keys in other processes: asked for seldom, kept while auth is away; and leases and timers beside them."""
+"""Auth's keys in other processes: asked for seldom, kept while auth is away; and the token of a service."""
 
 import asyncio
 import base64
@@ -10,11 +10,10 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from chassis import keys, service
+from chassis import keys
 from chassis.errors import Unauthenticated, Unavailable
 from chassis.identity import Revocations
 from chassis.keys import RemoteKeys, ServiceToken, heed
-from chassis.lease import Lease
 from chassis.process import background
 from devstack.testing_service import Tokens
 from propmubi.auth.v1.auth_pb2 import GetJwksResponse, JsonWebKey
@@ -137,35 +136,3 @@ async def test_a_service_that_can_not_sign_in_is_no_fault_of_its_caller() -> Non
         token._stub = cast("Any", Stub(Unauthenticated("wrong secret")))
         with pytest.raises(Unavailable):
             await token()
-
-
-async def test_one_holder_at_a_time_until_it_gives_up_or_is_late(bench: Any) -> None:
-    one, other = Lease(bench.database, "work"), Lease(bench.database, "work", seconds=60)
-    assert await one.take()
-    assert not await other.take()
-    assert await one.take()
-    await one.give_up()
-    assert await other.take()
-    assert not await one.take()
-    await one.give_up()  # Of what is not its own: nothing.
-    assert not await one.take()
-    await bench.rows("update lease set expires_at = now() - interval '1 ms' returning 1")
-    assert await one.take()
-
-
-async def test_a_timer_outlives_faults_of_its_work_and_lost_connections(bench: Any) -> None:
-    ran = 0
-    enough = asyncio.Event()
-
-    async def work() -> None:
-        nonlocal ran
-        ran += 1
-        if ran == 2:
-            await bench.end_connections()
-        if ran == 5:
-            enough.set()
-        raise ValueError("a fault")
-
-    timer = service._repeat(Lease(bench.database, "timer/x"), 0.05, "x", work)
-    async with background(timer), asyncio.timeout(10):
-        await enough.wait()

@@ -35,7 +35,14 @@ from propmubi.auth.v1.sessions_pb2_grpc import SessionServiceStub
 from propmubi.auth.v1.signing_keys_pb2_grpc import SigningKeyServiceStub
 
 PHONE = "+919876543210"
+# Whoever holds it is an administrator, unless a test says otherwise.
+ADMIN_PHONE = "+919999900001"
 AGENT = "test-browser/1.0"
+
+
+def other_than(code: str, step: int = 1) -> str:
+    """A wrong code, another for each `step`."""
+    return f"{(int(code) + step) % 1_000_000:06d}"
 
 
 class Auth:
@@ -190,6 +197,7 @@ def run_auth(
             "key_encryption_key": "keys-" + SECRET,
             "service_secrets": f"crm={SECRET},agents={SECRET}-2",
             "password_cost": 4,
+            "admin_phones": ADMIN_PHONE,
             "sms_provider": "file",
             "sms_outbox_file": outbox,
             # Most tests ask for codes faster than anybody may.

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,19 +17,12 @@ from chassis.errors import (
 from propmubi.agents.v1.events_pb2 import AgentVerified
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import administration_pb2, auth_pb2, consents_pb2
-from services.auth.tests.conftest import PHONE, Auth, RunAuth
+from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth
 from services.auth.tests.integration.test_sessions import dies, refused
 from services.auth.tests.integration.test_users import tell
 
-ADMIN_PHONE = "+919999900001"
 NEW_PHONE = "+919876543211"
 PASSWORD = "monsoon tiffin lantern quartz"
-
-
-@pytest.fixture
-async def auth(run_auth: RunAuth) -> AsyncIterator[Auth]:
-    async with run_auth(admin_phones=ADMIN_PHONE) as running:
-        yield running
 
 
 async def codes(auth: Auth, token: str, new: str = NEW_PHONE) -> pb.ChangePhoneRequest:

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,17 +11,10 @@ from chassis.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from chassis.protobuf import timestamp
 from propmubi.auth.v1 import administration_pb2 as pb
 from propmubi.auth.v1 import auth_pb2
-from services.auth.tests.conftest import PHONE, Auth, RunAuth
+from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth
 from services.auth.tests.integration.test_sessions import dies, refused
 
-ADMIN_PHONE = "+919999900001"
 OTHER_PHONE = "+919876543211"
-
-
-@pytest.fixture
-async def auth(run_auth: RunAuth) -> AsyncIterator[Auth]:
-    async with run_auth(admin_phones=ADMIN_PHONE) as running:
-        yield running
 
 
 async def admin_of(auth: Auth) -> tuple[auth_pb2.TokenResponse, Any]:
@@ -94,7 +86,7 @@ async def test_only_administrators_may(auth: Auth) -> None:
 async def test_a_suspended_user_is_out_everywhere_within_a_second_until_she_is_reinstated(
     run_auth: RunAuth,
 ) -> None:
-    async with run_auth(admin_phones=ADMIN_PHONE) as auth, run_auth() as replica:
+    async with run_auth() as auth, run_auth() as replica:
         _, administration = await admin_of(auth)
         first, second = await auth.sign_in(), await auth.sign_in()
         suspended = await administration.SuspendUser(suspension(first.user.id))

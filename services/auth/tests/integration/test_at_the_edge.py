@@ -12,8 +12,8 @@ import pytest
 from gateway.__main__ import open_app
 from gateway.server import listen, serve, server
 from gateway.settings import GatewaySettings
-from services.auth.tests.conftest import PHONE, Auth
-from services.auth.tests.integration.test_limits import UNKNOWN, other_than
+from services.auth.tests.conftest import PHONE, Auth, other_than
+from services.auth.tests.integration.test_limits import UNKNOWN
 
 RunEdge = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 

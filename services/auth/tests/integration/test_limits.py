@@ -15,16 +15,11 @@ from auth_service.otp.domain import MAX_ATTEMPTS
 from chassis.context import current_call_or_none
 from chassis.errors import PermissionDenied, RateLimited, Unauthenticated
 from propmubi.auth.v1 import auth_pb2 as pb
-from services.auth.tests.conftest import PHONE, Auth, RunAuth
+from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth, other_than
 
-ADMIN_PHONE = "+919999900001"
 UNKNOWN = "+919876500000"
 DEFAULT: dict[str, Any] = {"otp_send_limit_per_phone": None}
 UNLIMITED = {"auth_limit_per_identifier": "1000/15m", "auth_failures_per_identifier": "1000/1h"}
-
-
-def other_than(code: str, step: int = 1) -> str:
-    return f"{(int(code) + step) % 1_000_000:06d}"
 
 
 async def ask(auth: Auth, phone: str = PHONE) -> pb.RequestOtpResponse:
@@ -138,7 +133,7 @@ async def test_signing_in_rightly_is_a_try_and_no_failure(run_auth: RunAuth) -> 
 async def test_a_hundred_failures_in_a_row_lock_a_phone_until_an_administrator_unlocks_it(
     run_auth: RunAuth,
 ) -> None:
-    async with run_auth(**UNLIMITED, admin_phones=ADMIN_PHONE) as auth:
+    async with run_auth(**UNLIMITED) as auth:
         user = (await auth.sign_in()).user
         challenge, code = await auth.request_otp()
         await auth.rows(
@@ -179,7 +174,7 @@ async def test_a_try_at_a_code_that_is_over_is_a_try_and_no_failure(auth: Auth) 
 async def test_an_administrator_who_unlocks_and_those_who_guess_never_block_each_other(
     run_auth: RunAuth,
 ) -> None:
-    async with run_auth(**UNLIMITED, admin_phones=ADMIN_PHONE) as auth:
+    async with run_auth(**UNLIMITED) as auth:
         admin = auth.stub((await auth.sign_in(ADMIN_PHONE)).access_token)
         unlock = pb.UnlockSignInRequest(phone=PHONE)
         for _ in range(3):

@@ -1,7 +1,6 @@
 """Signing keys that an administrator rotates: ahead of time, at once, and because one leaked."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -17,17 +16,8 @@ from chassis.process import background
 from devstack.testing_service import AUDIENCE, ISSUER
 from propmubi.auth.v1 import auth_pb2
 from propmubi.auth.v1 import signing_keys_pb2 as pb
-from services.auth.tests.conftest import Auth, RunAuth
+from services.auth.tests.conftest import ADMIN_PHONE, Auth, RunAuth
 from services.auth.tests.integration.test_sessions import dies
-
-ADMIN_PHONE = "+919999900001"
-SETTINGS = {"admin_phones": ADMIN_PHONE, "otp_send_limit_per_phone": "100/10m"}
-
-
-@pytest.fixture
-async def ours(run_auth: RunAuth) -> AsyncIterator[Auth]:
-    async with run_auth(**SETTINGS) as auth:
-        yield auth
 
 
 async def rotated(auth: Auth, admin: auth_pb2.TokenResponse, **how: Any) -> list[pb.SigningKey]:
@@ -46,32 +36,32 @@ def kid_of(signed_in: auth_pb2.TokenResponse) -> str:
 
 
 async def test_a_new_key_is_published_before_it_signs_and_the_old_signs_until_then(
-    ours: Auth,
+    auth: Auth,
 ) -> None:
     assert timedelta(seconds=REFRESH_SECONDS) < ROTATED_AHEAD
-    admin = await ours.sign_in(ADMIN_PHONE)
-    old, new = await rotated(ours, admin)
+    admin = await auth.sign_in(ADMIN_PHONE)
+    old, new = await rotated(auth, admin)
     assert old.kid == kid_of(admin)
     assert old.retires_at == new.not_before
     assert (new.retires_at.ToDatetime() - new.not_before.ToDatetime()).days == 30
-    assert await published(ours) == {old.kid, new.kid}
-    assert kid_of(await ours.refresh(admin.refresh_token)) == old.kid
+    assert await published(auth) == {old.kid, new.kid}
+    assert kid_of(await auth.refresh(admin.refresh_token)) == old.kid
 
 
-async def test_a_rotation_is_written_down_and_is_told_everybody(ours: Auth) -> None:
-    admin = await ours.sign_in(ADMIN_PHONE)
-    [_, new] = await rotated(ours, admin)
-    [audited] = await ours.rows(
+async def test_a_rotation_is_written_down_and_is_told_everybody(auth: Auth) -> None:
+    admin = await auth.sign_in(ADMIN_PHONE)
+    [_, new] = await rotated(auth, admin)
+    [audited] = await auth.rows(
         "select actor, details from audit_events where action = 'signing_keys.rotated'"
     )
     assert audited["actor"] == admin.user.id
     assert audited["details"] == {"kid": new.kid, "leaked": False}
-    told = await ours.rows("select from outbox where name = 'signing_keys.changed'")
+    told = await auth.rows("select from outbox where name = 'signing_keys.changed'")
     assert len(told) == 2  # The first key is one, too.
 
 
 async def test_at_once_no_token_fails_on_any_replica(run_auth: RunAuth) -> None:
-    async with run_auth(**SETTINGS) as auth, run_auth(**SETTINGS) as replica:
+    async with run_auth() as auth, run_auth() as replica:
         admin = await auth.sign_in(ADMIN_PHONE)
         await replica.me(admin.access_token)
         _, new = await rotated(auth, admin, ahead_seconds=0)
@@ -89,17 +79,17 @@ async def test_at_once_no_token_fails_on_any_replica(run_auth: RunAuth) -> None:
 
 
 async def test_verifiers_with_the_old_keys_fetch_the_new_one_and_fail_no_request(
-    ours: Auth,
+    auth: Auth,
 ) -> None:
     """As without Redis: nobody tells them."""
-    admin = await ours.sign_in(ADMIN_PHONE)
-    keys = RemoteKeys(ours.running.channel)
+    admin = await auth.sign_in(ADMIN_PHONE)
+    keys = RemoteKeys(auth.running.channel)
     verifier = TokenVerifier(keys, Revocations(), issuer=ISSUER, audience=AUDIENCE)
     async with background(keys.run()):
         await keys.loaded.wait()
         await verifier.verify(admin.access_token)
-        await rotated(ours, admin, ahead_seconds=0)
-        after = await ours.refresh(admin.refresh_token)
+        await rotated(auth, admin, ahead_seconds=0)
+        after = await auth.refresh(admin.refresh_token)
         assert keys.get(kid_of(after)) is None
         who = await asyncio.gather(
             *(
@@ -114,7 +104,7 @@ async def test_verifiers_with_the_old_keys_fetch_the_new_one_and_fail_no_request
 async def test_what_leaked_keys_signed_is_refused_everywhere_within_a_second_and_sessions_stay(
     run_auth: RunAuth,
 ) -> None:
-    async with run_auth(**SETTINGS) as auth, run_auth(**SETTINGS) as replica:
+    async with run_auth() as auth, run_auth() as replica:
         admin = await auth.sign_in(ADMIN_PHONE)
         await replica.me(admin.access_token)
         await rotated(auth, admin)
@@ -129,40 +119,40 @@ async def test_what_leaked_keys_signed_is_refused_everywhere_within_a_second_and
         assert await published(auth) == {new.kid}
 
 
-async def test_a_key_that_is_to_come_anyway_still_does(ours: Auth) -> None:
-    admin = await ours.sign_in(ADMIN_PHONE)
-    await ours.rows(
+async def test_a_key_that_is_to_come_anyway_still_does(auth: Auth) -> None:
+    admin = await auth.sign_in(ADMIN_PHONE)
+    await auth.rows(
         "update signing_keys set not_before = not_before - $1::interval, retires_at = retires_at - $1::interval",
         timedelta(days=30) - PUBLISHED_AHEAD + timedelta(minutes=1),
     )
-    keys = ours.running.service.keys
+    keys = auth.running.service.keys
     await keys.make_due()  # type: ignore[attr-defined]
-    first, rotated_in, due = await rotated(ours, admin)
+    first, rotated_in, due = await rotated(auth, admin)
     assert first.retires_at == rotated_in.not_before
     assert due.not_before.ToDatetime() > rotated_in.not_before.ToDatetime()
 
 
-async def test_many_who_rotate_at_once_leave_one_signer_at_any_time(ours: Auth) -> None:
-    admin = await ours.sign_in(ADMIN_PHONE)
-    await asyncio.gather(*(rotated(ours, admin) for _ in range(10)))
-    rows = await ours.rows("select not_before, retires_at from signing_keys order by not_before")
+async def test_many_who_rotate_at_once_leave_one_signer_at_any_time(auth: Auth) -> None:
+    admin = await auth.sign_in(ADMIN_PHONE)
+    await asyncio.gather(*(rotated(auth, admin) for _ in range(10)))
+    rows = await auth.rows("select not_before, retires_at from signing_keys order by not_before")
     assert len(rows) == 11
     assert all(former["retires_at"] <= later["not_before"] for former, later in pairwise(rows))
-    assert (await ours.me((await ours.sign_in()).access_token)).id
+    assert (await auth.me((await auth.sign_in()).access_token)).id
 
 
-async def test_who_may_rotate_and_how(ours: Auth) -> None:
-    admin, person = await ours.sign_in(ADMIN_PHONE), await ours.sign_in()
+async def test_who_may_rotate_and_how(auth: Auth) -> None:
+    admin, person = await auth.sign_in(ADMIN_PHONE), await auth.sign_in()
     with pytest.raises(PermissionDenied):
-        await rotated(ours, person)
+        await rotated(auth, person)
     with pytest.raises(Unauthenticated):
-        await ours.signing_keys(None).RotateSigningKeys(pb.RotateSigningKeysRequest())
+        await auth.signing_keys(None).RotateSigningKeys(pb.RotateSigningKeysRequest())
     for how in (
         {"ahead_seconds": -1},
         {"ahead_seconds": 86_401},
         {"ahead_seconds": 5, "leaked": True},
     ):
         with pytest.raises(InvalidArgument) as refused:
-            await rotated(ours, admin, **how)
+            await rotated(auth, admin, **how)
         assert [violation.field for violation in refused.value.violations] == ["ahead_seconds"]
-    assert len(await published(ours)) == 1
+    assert len(await published(auth)) == 1

@@ -9,12 +9,10 @@ import pytest
 from chassis.errors import NotFound, PermissionDenied, Unauthenticated
 from propmubi.auth.v1 import auth_pb2
 from propmubi.auth.v1 import sessions_pb2 as pb
-from services.auth.tests.conftest import PHONE, Auth, RunAuth
+from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth
 from services.auth.tests.integration.test_sessions import dies, refused
 
 OTHER_PHONE = "+919876543211"
-ADMIN_PHONE = "+919999900001"
-LIMITS = {"otp_send_limit_per_phone": "100/10m", "admin_phones": ADMIN_PHONE}
 
 
 async def listed(auth: Auth, token: str, **asked: Any) -> list[pb.Session]:
@@ -146,7 +144,7 @@ async def test_a_session_of_somebody_else_is_none(auth: Auth) -> None:
 
 
 async def test_an_administrator_sees_and_ends_the_sessions_of_anybody(run_auth: RunAuth) -> None:
-    async with run_auth(**LIMITS) as auth:
+    async with run_auth() as auth:
         admin, one, other = (
             await auth.sign_in(ADMIN_PHONE),
             await auth.sign_in(),
@@ -178,7 +176,7 @@ async def test_an_administrator_sees_and_ends_the_sessions_of_anybody(run_auth: 
 async def test_an_administrator_hears_of_users_and_sessions_that_are_none(
     run_auth: RunAuth,
 ) -> None:
-    async with run_auth(**LIMITS) as auth:
+    async with run_auth() as auth:
         admin, person = await auth.sign_in(ADMIN_PHONE), await auth.sign_in()
         stub, nobody = auth.sessions(admin.access_token), str(uuid.uuid4())
         own = await session_of(auth, admin)

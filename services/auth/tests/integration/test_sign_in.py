@@ -8,11 +8,7 @@ from sqlalchemy import text
 
 from chassis.errors import InvalidArgument, PermissionDenied, Unauthenticated
 from propmubi.auth.v1 import auth_pb2 as pb
-from services.auth.tests.conftest import PHONE, Auth, RunAuth
-
-
-def other_than(code: str, step: int = 1) -> str:
-    return f"{(int(code) + step) % 1_000_000:06d}"
+from services.auth.tests.conftest import PHONE, Auth, RunAuth, other_than
 
 
 async def test_the_first_sign_in_makes_an_active_user_and_the_next_finds_her(auth: Auth) -> None:

@@ -49,7 +49,11 @@ def spawn(
     death_signal: signal.Signals = signal.SIGTERM,
     account: Mapping[str, object] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, so that a Ctrl-C meant for us does not end it out of order."""
+    """Start a program in a process group of its own, so that a Ctrl-C meant for us does not end it out of order.
+
+    Not in a session of its own: Linux shares a machine's time among sessions first, and a thread that steps back behind
+    all others (bcrypt's) would then step back behind its own process alone.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]  # account: user, group, extra_groups
@@ -59,7 +63,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             env=env,
             cwd=cwd,
-            start_new_session=True,
+            process_group=0,
             preexec_fn=dies_with_us(death_signal),  # noqa: PLW1509 -- only grpc has threads
             **(account or {}),
         )

@@ -5,7 +5,7 @@ import itertools
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -53,13 +53,21 @@ def process_of(platform: RunningPlatform, word: str) -> psutil.Process:
     """The one process that `word` of its command line names, such as crm_service or valkey-server."""
     assert platform.supervisor is not None
     children = psutil.Process(platform.supervisor.pid).children()
-    (found,) = [child for child in children if any(word in part for part in child.cmdline())]
+    (found,) = [child for child in children if any(word in part for part in _command(child))]
     return found
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # It has just ended.
+        return []
 
 
 def kill(process: psutil.Process) -> None:
     """kill -9, and wait until the process is gone or, while nobody asks for it, a zombie."""
-    process.kill()
+    with suppress(psutil.NoSuchProcess):  # Postgres' own die by themselves, with its first.
+        process.kill()
     give_up = time.monotonic() + PATIENCE_SECONDS
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < give_up, f"{process} survives kill -9"

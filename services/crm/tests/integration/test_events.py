@@ -11,11 +11,19 @@ from typing import Any
 from sqlalchemy import select, text
 
 from chassis import tables
+from chassis.context import background_call, enter
 from chassis.ids import new_id
 from chassis.protobuf import timestamp
+from chassis.sms import open_sms
+from crm_service.clients import Agents
 from crm_service.enquiries.domain import Enquiry, NewLead
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.leads.domain import Owner
+from crm_service.leads.repository import LeadRepository
+from crm_service.notices.repository import NoticeRepository
+from crm_service.notices.service import NoticeService
+from crm_service.notices.timers import BATCH, NoticeTimers
+from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 from propmubi.crm.v1 import activities_pb2 as activities
 from propmubi.crm.v1 import leads_pb2 as pb
@@ -166,3 +174,23 @@ async def test_the_agent_is_told_of_each_lead_once(crm: Any, sms_file: Path) -> 
     messages = [json.loads(line) for line in await eventually(told)]
     assert {message["to"] for message in messages} == {asha.phone}
     assert all("Please answer by" in message["body"] for message in messages)
+
+
+async def test_all_that_waits_is_claimed_in_one_go(crm: Any, sms_file: Path) -> None:
+    asha, service = crm.peers.add_agent(), crm.running.service
+    channel = service.channel(
+        service.settings.agents_target, agents_pb2.DESCRIPTOR, listings_pb2.DESCRIPTOR
+    )
+    leads, notices = LeadRepository(service.database), NoticeRepository(service.database)
+    async with open_sms(service.settings) as sms:
+        telling = NoticeService(leads, Agents(channel, service.own_token), sms)
+        timers = NoticeTimers(service.database, notices, telling)
+        lead_id = uuid.UUID(await enquire(crm, asha))
+        async with service.database.transaction() as tx:
+            for _ in range(5 * BATCH):
+                await notices.add(tx, lead_id, asha.id)
+        # The service's own timer looks ten times a second, and takes some of them.
+        enter(background_call("test"))
+        await timers.send_waiting()
+    waiting = "select from notices where ended_at is null and claimed_until <= now()"
+    assert not await service.database.fetch(text(waiting))

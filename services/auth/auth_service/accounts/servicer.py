@@ -136,8 +136,8 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         new = self._service.new_phone(user, request.phone)
         async with self._database.transaction() as tx:
             confirming, proving = Purpose.CONFIRM.of(user.id), Purpose.NEW_PHONE.of(user.id)
-            current_id, to_current = await self._otp.request(tx, user.phone, confirming)
-            new_id, to_new = await self._otp.request(tx, new, proving)
+            asked = [(user.phone, confirming), (new, proving)]
+            (current_id, to_current), (new_id, to_new) = await self._otp.request_all(tx, asked)
             reply = tx.reply(
                 pb.RequestPhoneChangeResponse(
                     current_challenge_id=str(current_id),

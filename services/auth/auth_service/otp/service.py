@@ -1,6 +1,7 @@
 """Asking for a one-time password, and signing in with it."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -76,15 +77,30 @@ class OtpService:
 
         Nobody is looked up, so that a known and an unknown phone can't be told apart.
         """
-        await self._guesses.check_open(tx, phone)
-        await self._sends.per_phone.take(tx, phone)
-        await self._sends.per_range.take(tx, range_of(phone))
-        challenge_id, code = new_id(), new_code()
-        await self._challenges.replace(
-            tx, challenge_id, phone, purpose, hashed(self._pepper, challenge_id, code)
-        )
-        await self._spend(tx)
-        return challenge_id, message(code, purpose)
+        [challenge] = await self.request_all(tx, [(phone, purpose)])
+        return challenge
+
+    async def request_all(
+        self, tx: Transaction, wanted: Sequence[tuple[str, str]]
+    ) -> list[tuple[uuid.UUID, str]]:
+        """The same for each phone and its purpose, or for none of them."""
+        # Everybody locks in this order: phones, their ranges, and last the day, for which all who send wait.
+        numbers = sorted(phone for phone, _ in wanted)
+        for phone in numbers:
+            await self._guesses.check_open(tx, phone)
+            await self._sends.per_phone.take(tx, phone)
+        for phone in numbers:
+            await self._sends.per_range.take(tx, range_of(phone))
+        challenges = []
+        for phone, purpose in wanted:
+            challenge_id, code = new_id(), new_code()
+            await self._challenges.replace(
+                tx, challenge_id, phone, purpose, hashed(self._pepper, challenge_id, code)
+            )
+            challenges.append((challenge_id, message(code, purpose)))
+        for _ in wanted:
+            await self._spend(tx)
+        return challenges
 
     async def verify(
         self, tx: Transaction, challenge_id: uuid.UUID, code: str

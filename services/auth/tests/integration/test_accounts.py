@@ -25,11 +25,13 @@ NEW_PHONE = "+919876543211"
 PASSWORD = "monsoon tiffin lantern quartz"
 
 
-async def codes(auth: Auth, token: str, new: str = NEW_PHONE) -> pb.ChangePhoneRequest:
+async def codes(
+    auth: Auth, token: str, new: str = NEW_PHONE, *, had: str = PHONE
+) -> pb.ChangePhoneRequest:
     """The codes sent to the phone she has and to `new`."""
-    before = [len(auth.messages(phone)) for phone in (PHONE, new)]
+    before = [len(auth.messages(phone)) for phone in (had, new)]
     sent = await auth.accounts(token).RequestPhoneChange(pb.RequestPhoneChangeRequest(phone=new))
-    current = await auth.code_after(before[0], PHONE)
+    current = await auth.code_after(before[0], had)
     return pb.ChangePhoneRequest(
         current=pb.Confirmation(challenge_id=sent.current_challenge_id, code=current),
         new=pb.Confirmation(
@@ -92,6 +94,39 @@ async def test_a_phone_that_somebody_has_is_told_to_who_holds_it_and_nobody_else
     with pytest.raises(AlreadyExists):
         await auth.accounts(token).ChangePhone(change)
     assert (await auth.me(token)).phone == PHONE
+
+
+async def test_of_two_who_claim_one_phone_one_has_it(auth: Auth) -> None:
+    tokens = [(await auth.sign_in(phone)).access_token for phone in (PHONE, ADMIN_PHONE)]
+    changes = [
+        await codes(auth, token, had=phone)
+        for token, phone in zip(tokens, (PHONE, ADMIN_PHONE), strict=True)
+    ]
+    outcomes = await asyncio.gather(
+        *(
+            auth.accounts(token).ChangePhone(change)
+            for token, change in zip(tokens, changes, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    assert {type(outcome) for outcome in outcomes} == {AlreadyExists, auth_pb2.User}
+    having = await auth.rows("select id from users where phone = $1", NEW_PHONE)
+    [changed] = [outcome for outcome in outcomes if isinstance(outcome, auth_pb2.User)]
+    assert [str(row["id"]) for row in having] == [changed.id]
+
+
+async def test_codes_for_two_phones_and_for_one_never_block_each_other(run_auth: RunAuth) -> None:
+    async with run_auth(otp_send_limit_per_range="1000/15m") as auth:
+        one, other = [
+            auth.accounts((await auth.sign_in(phone)).access_token) for phone in (PHONE, NEW_PHONE)
+        ]
+        for _ in range(10):
+            await asyncio.gather(
+                one.RequestPhoneChange(pb.RequestPhoneChangeRequest(phone=NEW_PHONE)),
+                other.RequestPhoneChange(pb.RequestPhoneChangeRequest(phone=PHONE)),
+                auth.stub().RequestOtp(auth_pb2.RequestOtpRequest(phone=PHONE)),
+                auth.stub().RequestOtp(auth_pb2.RequestOtpRequest(phone=NEW_PHONE)),
+            )
 
 
 async def test_one_takes_along_everything_kept_about_oneself(auth: Auth) -> None:

@@ -7,7 +7,7 @@ import hashlib
 
 import orjson
 from google.protobuf.message import Message
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.context import Call, current_call_or_none
@@ -91,9 +91,18 @@ async def sweep(connection: AsyncConnection) -> None:
     )
 
 
-async def forget(connection: AsyncConnection, subject: str) -> None:
-    """Forget what a principal was answered: replies hold what is known of her."""
-    await connection.execute(delete(idempotency_key).where(idempotency_key.c.scope == subject))
+async def forget(connection: AsyncConnection, subject: str, phone: str) -> None:
+    """Forget what the person was answered, and whatever anybody was that names her: replies hold what is known of her.
+
+    Whoever repeats such a call does it anew.
+    """
+    named = [
+        func.pg_catalog.position(idempotency_key.c.reply, word.encode()) > 0
+        for word in (subject, phone)
+    ]
+    await connection.execute(
+        delete(idempotency_key).where(or_(idempotency_key.c.scope == subject, *named))
+    )
 
 
 def _identity(call: Call) -> dict[str, str]:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from chassis.context import Call
 from chassis.errors import Conflict, InvalidArgument
-from chassis.idempotency import Replayed, sweep
+from chassis.idempotency import Replayed, forget, sweep
 from chassis.identity import Principal
 from chassis.ids import new_id
 from propmubi.agents.v1.agents_pb2 import Agent
@@ -157,3 +157,17 @@ async def test_a_key_is_kept_for_a_day(bench: Any, answering: Answering) -> None
         async with bench.database.engine.begin() as connection:
             await sweep(connection)
         assert await server.fetchval("select count(*) from agents.idempotency_key") == 0
+
+
+async def test_answers_to_and_about_a_person_are_forgotten_and_no_others(
+    bench: Any, answering: Answering
+) -> None:
+    her, phone = str(new_id()), "+919876543210"
+    for subject, name in ((her, "hers"), ("a", her), ("b", f"call {phone}"), ("c", "another's")):
+        answering("k", principal=person(subject))
+        await create(bench, name)
+    async with bench.database.engine.begin() as connection:
+        await forget(connection, her, phone)
+    async with bench.superuser() as server:
+        left = await server.fetch("select scope from agents.idempotency_key")
+    assert [row["scope"] for row in left] == ["c"]

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from agents_service.agents.service import AgentService
 from agents_service.offices.service import OfficeService
 from agents_service.saved_searches.service import SavedSearchService
+from chassis import idempotency
 from chassis.database import Transaction
 from chassis.events import Handler
 from propmubi.auth.v1.consents_pb2 import ConsentPurpose
@@ -35,6 +36,7 @@ class PeopleConsumers:
         await self._agents.forget(tx, uuid.UUID(payload.user_id), AUTH)
         await self._offices.forget(tx, payload.phone)
         await self._searches.forget(tx, uuid.UUID(payload.user_id))
+        await idempotency.forget(tx.connection, payload.user_id, payload.phone)
 
     async def consent_withdrawn(
         self, tx: Transaction, payload: ConsentWithdrawn, _event: Event

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, text
 from agents_service.offices.models import invitations, offices
 from chassis.ids import new_id
 from chassis.redis import stream_of
-from chassis.tables import inbox, outbox
+from chassis.tables import idempotency_key, inbox, outbox
 from devstack.testing_service import Running, Tokens
 from propmubi.agents.v1 import agents_pb2 as pb
 from propmubi.agents.v1 import saved_searches_pb2
@@ -56,7 +56,8 @@ async def test_an_erased_agent_is_masked_in_her_history_too_and_sells_nothing_an
     stub = AgentServiceStub(agents.caller(asha.token))
     mine = pb.GetAgentRequest(agent_id=str(asha.agent_id))
     user_id = (await stub.GetAgent(mine)).user_id
-    await stub.UpdateAgent(
+    once = AgentServiceStub(agents.caller(asha.token, idempotency_key="once"))
+    await once.UpdateAgent(
         pb.UpdateAgentRequest(
             agent_id=str(asha.agent_id),
             agent=pb.Agent(member_full_name="Asha Deshpande"),
@@ -69,14 +70,17 @@ async def test_an_erased_agent_is_masked_in_her_history_too_and_sells_nothing_an
         await tx.execute(insert(offices).values(**office, **told, office_status="active"))
         invited = {"member_mobile_phone": PHONE, "status": "open", "invited_by": "x"}
         await tx.execute(insert(invitations).values(id=new_id(), office_id=office["id"], **invited))
+    kept = select(idempotency_key.c.key).filter_by(key="once")
+    assert await agents.database.fetch(kept) != []
     for sequence in (1, 2):
         await erase(agents, user_id, sequence)
+    assert await agents.database.fetch(kept) == []
     left = await stub.GetAgent(mine)
     assert (left.member_full_name, left.member_mobile_phone) == ("Erased", "")
     assert (left.rera_agent_no, left.status) == ("", pb.AGENT_STATUS_SUSPENDED)
     assert await status_of(asha, listing) == "withdrawn"
-    kept = "select string_agg(h::text, ' ') as said from agent_history h"
-    [history] = await agents.database.fetch(text(kept))
+    said = "select string_agg(h::text, ' ') as said from agent_history h"
+    [history] = await agents.database.fetch(text(said))
     assert "member_full_name" in history["said"]
     assert "Asha" not in history["said"]
     assert PHONE not in history["said"]

@@ -111,7 +111,7 @@ class AccountService:
         await self._rows.erase(tx, user, now)
         await self._passwords.remove(tx, user_id)
         await self._sessions.mask(tx, user_id)
-        await idempotency.forget(tx.connection, str(user_id))
+        await idempotency.forget(tx.connection, str(user_id), phone)
         await audit.record(tx, "user.erased", actor=actor, user_id=user_id)
         event = UserErased(
             user_id=str(user_id), phone=user.phone, tokens_issued_before=timestamp(now)

@@ -17,6 +17,7 @@ from chassis.errors import (
 from propmubi.agents.v1.events_pb2 import AgentVerified
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import administration_pb2, auth_pb2, consents_pb2
+from propmubi.auth.v1.administration_pb2_grpc import AdministrationServiceStub
 from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth
 from services.auth.tests.integration.test_sessions import dies, refused
 from services.auth.tests.integration.test_users import tell
@@ -181,6 +182,12 @@ async def test_who_is_erased_is_forgotten_signed_out_and_may_come_as_somebody_ne
 ) -> None:
     async with run_auth() as auth, run_auth() as replica:
         signed_in = await give_everything(auth)
+        admin = await auth.sign_in(ADMIN_PHONE)
+        stub = AdministrationServiceStub(
+            auth.running.caller(admin.access_token, idempotency_key="1")
+        )
+        await stub.FindUser(administration_pb2.FindUserRequest(phone=PHONE))
+        assert len(await auth.rows("select from idempotency_key")) == 2
         challenge, code = await auth.request_otp()
         await auth.accounts(signed_in.access_token).EraseMe(pb.EraseMeRequest())
         for where in (auth, replica):

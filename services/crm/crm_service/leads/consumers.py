@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import structlog
 from google.protobuf.message import Message
 
+from chassis import idempotency
 from chassis.database import Transaction
 from chassis.errors import NotFound
 from chassis.events import Handler
@@ -63,6 +64,7 @@ class LeadConsumers:
 
     async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
         await self._service.forget(tx, payload.phone)
+        await idempotency.forget(tx.connection, payload.user_id, payload.phone)
 
     async def consent_changed(
         self, tx: Transaction, payload: ConsentGranted | ConsentWithdrawn, _event: Event

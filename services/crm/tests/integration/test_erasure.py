@@ -27,12 +27,20 @@ async def test_who_is_erased_is_masked_everywhere_and_her_open_leads_are_lost(cr
     await crm.activities(token).CreateActivity(
         activities.CreateActivityRequest(lead_id=lead_id, activity=note)
     )
+    enquiry = pb.Enquiry(
+        listing_id=crm.peers.add_listing(asha), full_name="Rohan Deshmukh", phone=PHONE
+    )
+    again = pb.CreateEnquiryRequest(enquiry=enquiry)
+    await crm.leads(None, idempotency_key="once").CreateEnquiry(again)
+    kept = text("select 1 from idempotency_key")
+    assert await crm.running.database.fetch(kept) != []
     junk = pb.SetLeadStageRequest(lead_id=other, stage=pb.LEAD_STAGE_JUNK)
     await crm.leads(crm.token_of(ravi)).SetLeadStage(junk)
     erased = UserErased(user_id=str(user_id), phone=PHONE)
     for sequence in (1, 1, 2):  # Delivered twice, and told again.
         await crm.publish("auth", erased, user_id, sequence)
     await applied(crm, "auth", 2)
+    assert await crm.running.database.fetch(kept) == []
     for whose, which, stage in (
         (token, lead_id, pb.LEAD_STAGE_LOST),
         (crm.token_of(ravi), other, pb.LEAD_STAGE_JUNK),

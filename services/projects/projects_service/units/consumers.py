@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
+from chassis import idempotency
 from chassis.database import Transaction
 from chassis.events import Handler
 from projects_service.builders.service import BuilderService
@@ -30,3 +31,4 @@ class PeopleConsumers:
         user_id = uuid.UUID(payload.user_id)
         await self._units.release_all_of(tx, user_id, AUTH)
         await self._builders.suspend_of(tx, user_id, AUTH)
+        await idempotency.forget(tx.connection, payload.user_id, payload.phone)

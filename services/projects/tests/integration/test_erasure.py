@@ -40,16 +40,21 @@ async def test_the_holds_of_who_is_erased_end_and_what_was_sold_stays_sold(sales
     await hold(sales, others.id, sales.tokens.person())
     await hold(sales, booked.id, token)
     booking = await book(sales, booked.id, buyers=[BUYER])
+    once = sales.units(token, idempotency_key="once")
+    await once.HoldUnit(pb.HoldUnitRequest(unit_id=(await sales.unit("A-4")).id))
+    kept = "select 1 from idempotency_key where key = 'once'"
+    assert await sales.sql(kept) != []
     for sequence in (1, 2):
         await erase(sales, user_id, sequence)
+    assert await sales.sql(kept) == []
     assert [(await seen(sales, unit.id)).status for unit in (held, others, booked)] == [
         pb.UNIT_STATUS_AVAILABLE,
         pb.UNIT_STATUS_HELD,
         pb.UNIT_STATUS_BOOKED,
     ]
     assert await sales.events(held.id) == ["unit.held", "unit.released"]
-    kept = await sales.units(sales.token).GetBooking(pb.GetBookingRequest(booking_id=booking.id))
-    assert [buyer.full_name for buyer in kept.buyers] == ["Meera Joshi"]
+    sold = await sales.units(sales.token).GetBooking(pb.GetBookingRequest(booking_id=booking.id))
+    assert [buyer.full_name for buyer in sold.buyers] == ["Meera Joshi"]
 
 
 async def test_the_firm_of_who_is_erased_is_suspended_once(sales: Any) -> None:

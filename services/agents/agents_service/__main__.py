@@ -4,6 +4,7 @@ from agents_service.agents.consumers import PeopleConsumers
 from agents_service.agents.repository import AgentRepository
 from agents_service.agents.service import AgentService
 from agents_service.agents.servicer import AgentServicer
+from agents_service.clients import People
 from agents_service.listing_files import timers
 from agents_service.listing_files.repository import ListingFileRepository
 from agents_service.listing_files.service import ListingFileService
@@ -36,6 +37,7 @@ from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_s
 from propmubi.agents.v1.offices_pb2_grpc import add_OfficeServiceServicer_to_server
 from propmubi.agents.v1.saved_searches_pb2_grpc import add_SavedSearchServiceServicer_to_server
 from propmubi.agents.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
+from propmubi.auth.v1 import auth_pb2
 
 # Days begin at midnight; a minute later is soon enough.
 SWEEP_SECONDS = 60.0
@@ -49,6 +51,7 @@ def wire(service: Service) -> list[str]:
     listings = ListingService(listing_repository, agent_repository)
     agents = AgentService(agent_repository, listings)
     offices = OfficeService(OfficeRepository(service.database), agent_repository, agents)
+    people = People(service.channel(service.settings.auth_target, auth_pb2.DESCRIPTOR))
     add_AgentServiceServicer_to_server(
         AgentServicer(service.database, agents, page_tokens), service.server.server
     )
@@ -58,7 +61,7 @@ def wire(service: Service) -> list[str]:
         service.server.server,
     )
     add_OfficeServiceServicer_to_server(
-        OfficeServicer(service.database, offices, page_tokens), service.server.server
+        OfficeServicer(service.database, offices, people, page_tokens), service.server.server
     )
     add_SearchServiceServicer_to_server(SearchServicer(search, pages), service.server.server)
     saved_searches = SavedSearchService(SavedSearchRepository(service.database), search)

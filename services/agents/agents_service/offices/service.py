@@ -159,32 +159,33 @@ class OfficeService:
         await self._offices.take_back(tx, _administered(caller, office_id), invitation_id)
 
     async def own_invitations(
-        self, caller: Principal, *, before: uuid.UUID | None, limit: int
+        self, caller: Principal, phone: str, *, before: uuid.UUID | None, limit: int
     ) -> list[Invitation]:
-        """What the caller, an agent or an applicant, is invited to; nothing for others."""
+        """What the caller, an agent or an applicant who signs in with `phone`, is invited to; nothing for others."""
         try:
             agent = await self._agents.of_user(caller.user_id)
         except NotFound:
             return []
-        return await self._offices.invitations_for(
-            agent.id, agent.member_mobile_phone, before=before, limit=limit
-        )
+        return await self._offices.invitations_for(agent.id, phone, before=before, limit=limit)
 
     async def answer(
         self,
         tx: Transaction,
         caller: Principal,
+        phone: str,
         invitation_id: uuid.UUID,
         answer: InvitationStatus,
     ) -> Invitation:
-        """Accept or decline an invitation of the caller's; raises NotFound for another's."""
+        """Accept or decline an invitation of the caller's, who signs in with `phone`: what her profile says proves
+        nothing. Raises NotFound for another's.
+        """
         try:
             # The agent first, as in whatever else changes her.
             agent = await self._agents.locked_of_user(tx, caller.user_id)
         except NotFound as error:
             raise no_invitation() from error
         invitation = await self._offices.locked_invitation(tx, invitation_id)
-        if not invitation.invites(agent.id, agent.member_mobile_phone):
+        if not invitation.invites(agent.id, phone):
             raise no_invitation()
         check_open(invitation)
         if answer is InvitationStatus.ACCEPTED:

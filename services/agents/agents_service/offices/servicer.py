@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
+from agents_service.clients import People
 from agents_service.offices.domain import Invitation, InvitationStatus, Office, OfficeStatus
 from agents_service.offices.service import OfficeService
 from chassis.context import principal, principal_or_none
@@ -39,9 +40,12 @@ _INVITATION = (
 class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
     """Serves propmubi.agents.v1.OfficeService."""
 
-    def __init__(self, database: Database, service: OfficeService, page_tokens: PageTokens) -> None:
+    def __init__(
+        self, database: Database, service: OfficeService, people: People, page_tokens: PageTokens
+    ) -> None:
         self._database = database
         self._service = service
+        self._people = people
         self._page_tokens = page_tokens
 
     async def CreateOffice(self, request: pb.CreateOfficeRequest, context: Any) -> pb.Office:
@@ -119,8 +123,11 @@ class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
         self, request: pb.ListMyInvitationsRequest, context: Any
     ) -> pb.ListMyInvitationsResponse:
         page = self._page_tokens.page(request)
+        phone = await self._people.phone_of_caller()
         found, token = page.cut(
-            await self._service.own_invitations(principal(), before=page.last_id, limit=page.limit)
+            await self._service.own_invitations(
+                principal(), phone, before=page.last_id, limit=page.limit
+            )
         )
         return pb.ListMyInvitationsResponse(
             invitations=map(_invitation, found), next_page_token=token
@@ -144,9 +151,10 @@ class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
             return tx.reply(Empty())
 
     async def _answer(self, request: Any, answer: InvitationStatus) -> pb.Invitation:
+        phone = await self._people.phone_of_caller()
         async with self._database.transaction() as tx:
             invitation = await self._service.answer(
-                tx, principal(), uuid.UUID(request.invitation_id), answer
+                tx, principal(), phone, uuid.UUID(request.invitation_id), answer
             )
             return tx.reply(_invitation(invitation))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
 from sqlalchemy import insert
@@ -17,6 +18,8 @@ from chassis.ids import new_id
 from devstack.testing_service import Running, RunService, Tokens
 from propmubi.agents.v1 import listings_pb2 as pb
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+from propmubi.auth.v1 import auth_pb2
+from propmubi.auth.v1.auth_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 
 WAKAD = pb.Address(
     line="A-1203, Blue Ridge",
@@ -70,10 +73,31 @@ class Lister:
 MakeLister = Callable[..., Awaitable[Lister]]
 
 
+class People(UserServiceServicer):
+    """Stands in for auth, on a real socket: who signs in with which phone, by her token."""
+
+    def __init__(self) -> None:
+        self.phones: dict[str, str] = {}
+
+    async def GetMe(self, request: auth_pb2.GetMeRequest, context: Any) -> auth_pb2.User:  # noqa: N802
+        bearer = dict(context.invocation_metadata())["authorization"]
+        return auth_pb2.User(phone=self.phones.get(bearer.removeprefix("Bearer "), ""))
+
+
+@pytest.fixture
+def people() -> People:
+    return People()
+
+
 @pytest_asyncio.fixture
-async def agents(run_service: RunService) -> AsyncIterator[Running]:
-    async with run_service("agents", wire, AgentsSettings) as running:
+async def agents(run_service: RunService, people: People) -> AsyncIterator[Running]:
+    server = grpc.aio.server()
+    add_UserServiceServicer_to_server(people, server)
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with run_service("agents", wire, AgentsSettings, auth_target=target) as running:
         yield running
+    await server.stop(None)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from propmubi.agents.v1 import offices_pb2 as pb
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
 from propmubi.agents.v1.offices_pb2_grpc import OfficeServiceStub
-from services.agents.tests.integration.conftest import Lister, MakeLister
+from services.agents.tests.integration.conftest import Lister, MakeLister, People
 from services.agents.tests.integration.test_agents import apply, events
 
 
@@ -197,9 +197,10 @@ async def test_an_invited_agent_comes_with_her_listings_and_leaves_with_them(
 
 
 async def test_an_office_invites_by_phone_and_its_admin_verifies_the_applicant(
-    agents: Running, tokens: Tokens, make_brokerage: Any, offices: Any
+    agents: Running, tokens: Tokens, make_brokerage: Any, offices: Any, people: People
 ) -> None:
     brokerage, meera, stranger = await make_brokerage(), tokens.person(), tokens.person()
+    people.phones = {meera: "+919876500001", stranger: "+919876500002"}
     invite = pb.CreateInvitationRequest(
         office_id=brokerage.office.id, member_mobile_phone="9876500001"
     )
@@ -210,9 +211,12 @@ async def test_an_office_invites_by_phone_and_its_admin_verifies_the_applicant(
     accept = pb.AcceptInvitationRequest(invitation_id=invitation.id)
     with pytest.raises(NotFound):
         await offices(meera).AcceptInvitation(accept)
-    await apply(agents, stranger, member_mobile_phone="9876500002")
+    # Her profile may say what it likes: she does not hold that phone.
+    await apply(agents, stranger, member_mobile_phone="9876500001")
     with pytest.raises(NotFound):
         await offices(stranger).AcceptInvitation(accept)
+    hers = await offices(stranger).ListMyInvitations(pb.ListMyInvitationsRequest())
+    assert not hers.invitations
     applicant = await apply(agents, meera, member_mobile_phone="9876500001")
     verify = agents_pb2.VerifyAgentRequest(agent_id=applicant.id)
     with pytest.raises(NotFound):

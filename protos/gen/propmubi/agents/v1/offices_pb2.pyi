@@ -401,7 +401,7 @@ class CreateInvitationRequest(_message.Message):
     agent_id: _builtins.str
     """Whom: an agent."""
     member_mobile_phone: _builtins.str
-    """Whom: whoever has this phone."""
+    """Whom: whoever signs in with this phone."""
     def __init__(
         self,
         *,

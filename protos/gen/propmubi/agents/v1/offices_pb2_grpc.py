@@ -147,7 +147,7 @@ class OfficeServiceServicer:
     def CreateInvitation(self, request, context):
         """Invite somebody into one's own office.
 
-        An agent by her id, or anybody by the phone that she gives, or will give, as an agent's.
+        An agent by her id, or anybody by the phone that she signs in with, or will.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,7 @@ class OfficeServiceStub:
     CreateInvitation: _grpc.UnaryUnaryMultiCallable[_offices_pb2.CreateInvitationRequest, _offices_pb2.Invitation]
     """Invite somebody into one's own office.
 
-    An agent by her id, or anybody by the phone that she gives, or will give, as an agent's.
+    An agent by her id, or anybody by the phone that she signs in with, or will.
     """
     ListInvitations: _grpc.UnaryUnaryMultiCallable[_offices_pb2.ListInvitationsRequest, _offices_pb2.ListInvitationsResponse]
     """The invitations of one's own office that nobody has answered, newest first."""
@@ -107,7 +107,7 @@ class OfficeServiceAsyncStub(OfficeServiceStub):
     CreateInvitation: _aio.UnaryUnaryMultiCallable[_offices_pb2.CreateInvitationRequest, _offices_pb2.Invitation]  # type: ignore[assignment]
     """Invite somebody into one's own office.
 
-    An agent by her id, or anybody by the phone that she gives, or will give, as an agent's.
+    An agent by her id, or anybody by the phone that she signs in with, or will.
     """
     ListInvitations: _aio.UnaryUnaryMultiCallable[_offices_pb2.ListInvitationsRequest, _offices_pb2.ListInvitationsResponse]  # type: ignore[assignment]
     """The invitations of one's own office that nobody has answered, newest first."""
@@ -190,7 +190,7 @@ class OfficeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_offices_pb2.Invitation, _abc.Awaitable[_offices_pb2.Invitation]]:
         """Invite somebody into one's own office.
 
-        An agent by her id, or anybody by the phone that she gives, or will give, as an agent's.
+        An agent by her id, or anybody by the phone that she signs in with, or will.
         """
 
     @_abc_1.abstractmethod

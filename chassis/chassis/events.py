@@ -355,25 +355,30 @@ async def follow(
 ) -> None:
     """Show `on_event` every event of `source` from `seconds_back` ago on, until cancelled, in this process alone.
 
-    `on_gap` hears True when the stream can't be read, and False when it can again: events are not lost in between.
+    `on_gap` hears True when the stream can't be read, and False once all that is in it by now was shown: events are not
+    lost in between.
     """
     position = f"{int((time.time() - seconds_back) * 1000)}-0"
+    # Until then nothing is waited for.
+    block = None
     while True:
         try:
-            answer = await redis.xread(
-                {stream_of(source): position}, count=BATCH, block=BLOCK_MILLISECONDS
-            )
+            answer = await redis.xread({stream_of(source): position}, count=BATCH, block=block)
         except (RedisError, OSError) as error:
             log.warning("stream can't be followed", source=source, error=type(error).__name__)
+            block = None
             on_gap(True)
             await asyncio.sleep(BACKOFF_SECONDS)
             continue
-        on_gap(False)
-        for entry_id, fields in entries_of(answer):
+        entries = entries_of(answer)
+        for entry_id, fields in entries:
             event = decode(fields)
             if event is not None:
                 on_event(event)
             position = entry_id.decode()
+        if len(entries) < BATCH:
+            block = BLOCK_MILLISECONDS
+            on_gap(False)
 
 
 def entries_of(answer: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 Every process verifies for itself with auth's public keys; no header that says who somebody is is ever believed.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import Mapping
@@ -85,9 +86,13 @@ class Keys(Protocol):
 
 
 class Revocations:
-    """What was revoked: sessions, and everything a user was issued before a moment. Forgotten when tokens are dead."""
+    """What was revoked: sessions, and everything a user was issued before a moment. Forgotten when tokens are dead.
+
+    `heard` is set once all that was revoked before this process began is known, or can't be: until then it serves nobody.
+    """
 
     def __init__(self) -> None:
+        self.heard = asyncio.Event()
         # Each in the order in which they end, so that forgetting looks at no more than it forgets.
         self._sessions: dict[str, float] = {}
         self._users: dict[str, tuple[int, float]] = {}

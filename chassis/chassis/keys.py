@@ -113,6 +113,7 @@ def heed(event: Event, revocations: Revocations, keys: Keys) -> None:
         keys.renew()
 
 
-def on_gap(behind: bool) -> None:
+def on_gap(behind: bool, revocations: Revocations) -> None:
     """Tell whoever is on call that revocations don't arrive."""
     metrics.REVOCATIONS_BEHIND.set(behind)
+    revocations.heard.set()

@@ -87,7 +87,7 @@ class Service:
             "auth",
             REVOCATIONS_BACK_SECONDS,
             lambda event: heed(event, self.revocations, self.keys),
-            on_gap,
+            lambda behind: on_gap(behind, self.revocations),
         )
         async with process.background(*(work() for work in self.works), relay.run(), revoked):
             await self.server.start(services)
@@ -98,6 +98,7 @@ class Service:
     async def _tell_when_ready(self) -> None:
         if self.keys_loaded is not None:
             await self.keys_loaded.wait()
+        await self.revocations.heard.wait()
         await self.server.ready()
 
 

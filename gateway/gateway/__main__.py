@@ -60,7 +60,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
             "auth",
             REVOCATIONS_BACK_SECONDS,
             lambda event: heed(event, revocations, keys),
-            on_gap,
+            lambda behind: on_gap(behind, revocations),
         )
         cache = AnswerCache(settings.cache_bytes)
         told = (
@@ -68,7 +68,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
             for name in sorted(kept_of(contract.operations))
         )
         await stack.enter_async_context(process.background(keys.run(), revoked, *told))
-        readiness = Readiness(channels, keys.loaded.is_set)
+        readiness = Readiness(channels, keys.loaded.is_set, revocations.heard.is_set)
         app = create_app(
             operations=contract.operations,
             openapi=document(contract),

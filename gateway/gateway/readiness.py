@@ -1,4 +1,6 @@
-"""Whether the gateway can serve: it holds auth's keys, every service says SERVING, and it is not about to stop."""
+"""Whether the gateway can serve: it holds auth's keys, knows what was revoked, every service says SERVING,
+and it is not about to stop.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,10 +18,14 @@ class Readiness:
     """Answers /readyz. Set `draining` when the process begins to stop."""
 
     def __init__(
-        self, channels: Mapping[str, grpc.aio.Channel], keys_loaded: Callable[[], bool]
+        self,
+        channels: Mapping[str, grpc.aio.Channel],
+        keys_loaded: Callable[[], bool],
+        revocations_heard: Callable[[], bool],
     ) -> None:
         self._health = {name: HealthStub(channel) for name, channel in channels.items()}
         self._keys_loaded = keys_loaded
+        self._revocations_heard = revocations_heard
         self.draining = False
 
     async def missing(self, *, peers: bool = True) -> list[Violation]:
@@ -37,6 +43,8 @@ class Readiness:
         ]
         if not self._keys_loaded():
             missing.append(Violation("jwks", "auth's public keys are not there yet"))
+        if not self._revocations_heard():
+            missing.append(Violation("revocations", "what was revoked is not known yet"))
         return missing
 
     async def _is_serving(self, name: str) -> bool:

@@ -4,11 +4,17 @@ import asyncio
 import time
 
 import pytest
+from google.protobuf.any_pb2 import Any as Packed
 from sqlalchemy import text
 
 from chassis.errors import RateLimited, Unauthenticated
+from chassis.ids import new_id
+from chassis.redis import stream_of
 from propmubi.auth.v1 import auth_pb2 as pb
+from propmubi.auth.v1.events_pb2 import SessionRevoked
+from propmubi.common.v1.event_pb2 import Event
 from services.auth.tests.conftest import Auth, RunAuth
+from services.auth.tests.integration.test_process import healthy
 
 
 async def refused(auth: Auth, refresh_token: str, **metadata: str) -> None:
@@ -171,3 +177,23 @@ async def test_a_refresh_beside_a_change_of_roles_waits_and_has_the_new_ones(aut
     refreshed = await refreshing
     assert list(refreshed.user.roles) == ["buyer", "agent"]
     assert len(await auth.rows("select from refresh_tokens")) == 2
+
+
+async def test_a_replica_serves_once_it_knows_what_was_revoked_before_it_began(
+    run_auth: RunAuth,
+) -> None:
+    async with run_auth() as auth:
+        tokens = await auth.sign_in()
+        # As much as a busy quarter of an hour tells.
+        others = auth.running.service.redis.pipeline(transaction=False)
+        for _ in range(5_000):
+            event = Event(id=str(new_id()), aggregate_id=str(new_id()), payload=Packed())
+            event.payload.Pack(SessionRevoked(session_id=str(new_id())))
+            others.xadd(stream_of("auth"), {"event": event.SerializeToString()})
+        await others.execute()
+        await auth.stub(tokens.access_token).Logout(pb.LogoutRequest())
+        await dies(auth, tokens.access_token)
+        async with run_auth() as replica:
+            await healthy(replica.running.channel)
+            with pytest.raises(Unauthenticated):
+                await replica.me(tokens.access_token)

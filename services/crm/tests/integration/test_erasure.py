@@ -30,8 +30,8 @@ async def test_who_is_erased_is_masked_everywhere_and_her_open_leads_are_lost(cr
     enquiry = pb.Enquiry(
         listing_id=crm.peers.add_listing(asha), full_name="Rohan Deshmukh", phone=PHONE
     )
-    again = pb.CreateEnquiryRequest(enquiry=enquiry)
-    await crm.leads(None, idempotency_key="once").CreateEnquiry(again)
+    once_more = pb.CreateEnquiryRequest(enquiry=enquiry)
+    await crm.leads(None, idempotency_key="once").CreateEnquiry(once_more)
     kept = text("select 1 from idempotency_key")
     assert await crm.running.database.fetch(kept) != []
     junk = pb.SetLeadStageRequest(lead_id=other, stage=pb.LEAD_STAGE_JUNK)

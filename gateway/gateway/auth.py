@@ -25,9 +25,14 @@ async def authenticate(authorization: str | None, verifier: Verifier) -> Princip
     if scheme.lower() != "bearer" or not token:
         raise _refused("The Authorization header must be `Bearer <access token>`.")
     try:
-        return await verifier.verify(token)
+        principal = await verifier.verify(token)
     except Unauthenticated as error:
         raise _refused(error.message) from error
+    if principal.is_service:
+        # Services call each other directly. Whoever comes with the token of one has stolen it, and would see on public
+        # routes what services are shown.
+        raise _refused("Here a person's access token is needed: sign in.")
+    return principal
 
 
 def authorize(principal: Principal | None, callers: frozenset[Caller.ValueType]) -> None:

@@ -54,7 +54,7 @@ async def test_a_wrong_token_is_401_on_public_routes_too(
 
 
 async def test_an_absent_role_is_403(gateway: Running, peer: Peer, tokens: Tokens) -> None:
-    for token in (tokens.person(), tokens.agent(), tokens.service("crm")):
+    for token in (tokens.person(), tokens.agent()):
         response = await gateway.client.post(f"/v1/agents/{ID}/verify", headers=bearer(token))
         assert response.status_code == 403
         assert response.json()["error"]["code"] == "FORBIDDEN"
@@ -63,9 +63,13 @@ async def test_an_absent_role_is_403(gateway: Running, peer: Peer, tokens: Token
     assert response.status_code == 200
 
 
-async def test_a_service_is_no_person(gateway: Running, tokens: Tokens) -> None:
-    response = await gateway.client.get("/v1/users/me", headers=bearer(tokens.service("crm")))
-    assert response.status_code == 403
+@pytest.mark.parametrize("path", ["/v1/users/me", f"/v1/agents/{ID}"])
+async def test_a_services_token_is_good_for_nothing_here(
+    gateway: Running, peer: Peer, tokens: Tokens, path: str
+) -> None:
+    response = await gateway.client.get(path, headers=bearer(tokens.service("crm")))
+    assert response.status_code == 401
+    assert peer.calls == 0
 
 
 async def test_the_scheme_is_read_in_any_case(gateway: Running, tokens: Tokens) -> None:

@@ -68,7 +68,7 @@ class Contract:
         self.callers = allowed_callers(method)
         self.request = method.input_type
         # A stored reply would be a stored secret: RPCs that answer with one do without idempotency keys.
-        self.idempotent = not _has_sensitive_fields(method.output_type)
+        self.idempotent = not _gives_a_token(method.output_type)
         self.reply = message_factory.GetMessageClass(method.output_type)
 
 
@@ -85,7 +85,7 @@ def _correlation_id(metadata: Mapping[str, str]) -> str:
     return given if _well_formed(given) else str(uuid.uuid4())
 
 
-def _has_sensitive_fields(message: Descriptor) -> bool:
+def _gives_a_token(message: Descriptor) -> bool:
     return any(
         field.GetOptions().Extensions[options_pb2.sensitive] and "token" in field.name
         for field in message.fields

@@ -11,11 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePublicNumbers,
 )
 
-from chassis import metrics
 from chassis.errors import DomainError, Unavailable
 from chassis.fresh import Fresh
 from chassis.grpc_client import outgoing
-from chassis.identity import Keys, Revocations
 from propmubi.auth.v1.auth_pb2 import (
     GetJwksRequest,
     GetJwksResponse,
@@ -23,14 +21,6 @@ from propmubi.auth.v1.auth_pb2 import (
     JsonWebKey,
 )
 from propmubi.auth.v1.auth_pb2_grpc import AuthServiceStub
-from propmubi.auth.v1.events_pb2 import (
-    RoleRevoked,
-    SessionRevoked,
-    SigningKeysChanged,
-    UserErased,
-    UserSuspended,
-)
-from propmubi.common.v1.event_pb2 import Event
 
 REFRESH_SECONDS = 300.0
 # An unknown kid makes us ask, but never more often than this: anybody can send tokens.
@@ -98,22 +88,3 @@ class ServiceToken:
                 self._token = answer.access_token
                 self._renew_at = time.monotonic() + answer.expires_in - RENEW_SECONDS
             return self._token
-
-
-def heed(event: Event, revocations: Revocations, keys: Keys) -> None:
-    """Take what `event`, one of auth's, says into account: what was revoked, or that the keys are others."""
-    session = SessionRevoked()
-    if event.payload.Unpack(session):
-        revocations.revoke_session(session.session_id)
-    for kind in (RoleRevoked, UserSuspended, UserErased):
-        user = kind()
-        if event.payload.Unpack(user):
-            revocations.revoke_user(user.user_id, issued_until=user.tokens_issued_before.seconds)
-    if event.payload.Is(SigningKeysChanged.DESCRIPTOR):
-        keys.renew()
-
-
-def on_gap(behind: bool, revocations: Revocations) -> None:
-    """Tell whoever is on call that revocations don't arrive."""
-    metrics.REVOCATIONS_BEHIND.set(behind)
-    revocations.heard.set()

@@ -16,20 +16,18 @@ from redis.asyncio import Redis
 from chassis import metrics, process
 from chassis.context import background_call, enter
 from chassis.database import Database, open_database
-from chassis.events import Consumer, Handler, follow
+from chassis.events import Consumer, Handler
 from chassis.grpc_client import open_channel
 from chassis.grpc_server import Server
-from chassis.identity import LEEWAY_SECONDS, Keys, Revocations, TokenVerifier
-from chassis.keys import RemoteKeys, ServiceToken, heed, on_gap
+from chassis.identity import Keys, Revocations, TokenVerifier
+from chassis.keys import RemoteKeys, ServiceToken
 from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
 from chassis.redis import AWAY, open_redis
 from chassis.relay import Relay
+from chassis.revocations import follow_revocations
 from chassis.settings import ServiceSettings
 from propmubi.auth.v1 import auth_pb2
-
-# As long as an access token can live: older revocations concern nobody.
-REVOCATIONS_BACK_SECONDS = 600.0 + 2 * LEEWAY_SECONDS
 
 log = structlog.get_logger()
 
@@ -82,13 +80,7 @@ class Service:
     async def serving(self, services: Sequence[str]) -> AsyncIterator[None]:
         """Serve for as long as the block lasts; what is under way at its end is answered."""
         relay = Relay(self.database, self.redis, self.name)
-        revoked = follow(
-            self.redis,
-            "auth",
-            REVOCATIONS_BACK_SECONDS,
-            lambda event: heed(event, self.revocations, self.keys),
-            lambda behind: on_gap(behind, self.revocations),
-        )
+        revoked = follow_revocations(self.redis, self.revocations, self.keys)
         async with process.background(*(work() for work in self.works), relay.run(), revoked):
             await self.server.start(services)
             async with process.background(self._tell_when_ready()):

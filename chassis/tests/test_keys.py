@@ -13,8 +13,9 @@ import pytest
 from chassis import keys
 from chassis.errors import Unauthenticated, Unavailable
 from chassis.identity import Revocations
-from chassis.keys import RemoteKeys, ServiceToken, heed
+from chassis.keys import RemoteKeys, ServiceToken
 from chassis.process import background
+from chassis.revocations import heed
 from devstack.testing_service import Tokens
 from propmubi.auth.v1.auth_pb2 import GetJwksResponse, JsonWebKey
 from propmubi.auth.v1.events_pb2 import SigningKeysChanged

@@ -10,9 +10,9 @@ from chassis import process
 from chassis.events import follow
 from chassis.grpc_client import open_channel
 from chassis.identity import Revocations, TokenVerifier
-from chassis.keys import RemoteKeys, heed, on_gap
+from chassis.keys import RemoteKeys
 from chassis.redis import open_redis
-from chassis.service import REVOCATIONS_BACK_SECONDS
+from chassis.revocations import follow_revocations
 from chassis.settings import load
 from gateway.app import Peers, create_app
 from gateway.cache import CALL_SECONDS, AnswerCache
@@ -55,13 +55,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
         verifier = TokenVerifier(
             keys, revocations, issuer=settings.token_issuer, audience=settings.token_audience
         )
-        revoked = follow(
-            redis,
-            "auth",
-            REVOCATIONS_BACK_SECONDS,
-            lambda event: heed(event, revocations, keys),
-            lambda behind: on_gap(behind, revocations),
-        )
+        revoked = follow_revocations(redis, revocations, keys)
         cache = AnswerCache(settings.cache_bytes)
         told = (
             follow(redis, name, CALL_SECONDS, cache.heed, cache.on_gap)

@@ -313,17 +313,18 @@ async def test_trailers_of_success(serving: Serving) -> None:
     assert ("propmubi-existing", "true") in tuple(await rpc.trailing_metadata())
 
 
-async def test_the_line_of_a_call(serving: Serving, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_the_line_of_a_call(serving: Serving) -> None:
     call()
     logs.configure(settings(), "agents")
+    logs._output._lines.clear()
     serving.peer.fails(errors.Conflict("m", reason="UNIT_NOT_AVAILABLE"))
     with pytest.raises(errors.Conflict):
         await serving.stub.GetAgent(GET)
     lines: list[Any] = []
     async with asyncio.timeout(10):
-        while not lines:  # It is written after the answer, and the log is buffered.
-            await asyncio.sleep(0.02)
-            written = map(orjson.loads, capfd.readouterr().out.splitlines())
+        while not lines:  # It is written after the answer.
+            await asyncio.sleep(0)
+            written = map(orjson.loads, logs._output._lines)
             lines = [line for line in written if line["event"] == "rpc"]
     [line] = lines
     assert line["correlation_id"] == "correlation-1"

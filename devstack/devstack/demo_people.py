@@ -141,7 +141,7 @@ def phone(number: int) -> str:
 RERA_NUMBERS = {
     "Delhi": ("DLRERA0000A{:04d}", "DLRERA0000P{:04d}"),
     "Gujarat": ("AG/GJ/DEMO/AA{:05d}/DEMO", "PR/GJ/DEMO/RAA{:05d}/DEMO"),
-    "Haryana": ("DEMO/HRERA/A/{:06d}", "DEMO/HRERA/P/{:06d}"),
+    "Haryana": ("RC/HARERA/GGM/0000/{:06d}", "HARERA/GGM/0000/{:06d}"),
     "Karnataka": ("PRM/KA/RERA/0000/000/AG/000000/{:06d}", "PRM/KA/RERA/0000/000/PR/000000/{:06d}"),
     "Kerala": ("K-RERA/AGENT/DEMO/{}/0000", "K-RERA/PRJ/DEMO/{}/0000"),
     "Maharashtra": ("A{:011d}", "P{:011d}"),

@@ -28,8 +28,6 @@ from chassis.errors import RateLimited
 # Those who wait and the one being served: the last is served within a few seconds.
 PLACES = 16
 RETRY_SECONDS = 5.0
-# Of 0 to 19, how far behind everybody else.
-NICENESS = 10
 
 # The salt and digest of nobody's password. Comparing with it takes as long as comparing with any.
 _NOBODY = "N6Yp0yQ6k2m0uYxkq7r9AOZ1m1Vw9hL7pZ5n8vN3bq2Jt6s4xW0eK"
@@ -97,7 +95,8 @@ def _digest(password: str) -> bytes:
 
 
 def _step_back() -> None:
-    # On Linux a priority is a thread's own; elsewhere it would be the whole process's.
+    # Idle, not merely nice: the next request has the core at once, not with the scheduler's next tick. On Linux the
+    # policy is a thread's own; elsewhere there is none.
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))

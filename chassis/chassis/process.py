@@ -79,8 +79,13 @@ async def background(*works: Awaitable[None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        while running := [task for task in tasks if not task.done()]:
-            # Asked again and again: before Python 3.12, `wait_for` in a library may swallow a cancellation.
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=RECANCEL_SECONDS)
+        await cancel(*tasks)
+
+
+async def cancel(*tasks: "asyncio.Future[None]") -> None:
+    """Cancel `tasks`, and return when they have ended."""
+    while running := [task for task in tasks if not task.done()]:
+        # Asked again and again: before Python 3.12, `wait_for` in a library may swallow a cancellation.
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=RECANCEL_SECONDS)

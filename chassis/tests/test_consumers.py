@@ -13,7 +13,7 @@ from chassis import events, metrics
 from chassis.database import Database, Transaction
 from chassis.events import Consumer, LeaseLost
 from chassis.ids import new_id
-from chassis.process import background
+from chassis.process import background, cancel
 from chassis.redis import stream_of
 from chassis.relay import Relay
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
@@ -280,8 +280,7 @@ async def test_a_consumer_outlives_lost_connections_and_counts_no_try(
         assert not consumer.done()
         assert await letters(bench) == []
     finally:
-        consumer.cancel()
-        await asyncio.wait([consumer])
+        await cancel(consumer)
 
 
 async def test_what_is_no_event_or_none_of_ours_is_passed_over(

@@ -14,7 +14,7 @@ from chassis import metrics
 from chassis.database import Transaction
 from chassis.errors import Unavailable
 from chassis.ids import new_id
-from chassis.process import background
+from chassis.process import background, cancel
 from chassis.redis import AWAY, marker_of, stream_of
 from chassis.relay import _UNPUBLISHED, PUBLISHED, Relay
 from devstack.valkey import Valkey
@@ -331,8 +331,7 @@ async def test_the_relay_outlives_lost_connections(bench: Any, until: Callable[.
             await until(arrived)
         assert not relay.done()
     finally:
-        relay.cancel()
-        await asyncio.wait([relay])
+        await cancel(relay)
 
 
 async def test_old_rows_are_swept_unless_they_still_wait(bench: Any) -> None:

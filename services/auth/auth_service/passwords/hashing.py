@@ -1,7 +1,7 @@
 """bcrypt, in a thread of its own that steps back behind everything else.
 
 One hash takes a quarter of a second of a core. bcrypt lets go of Python's lock while it works, so that a single thread
-leaves the event loop its core; its lower priority leaves it the other ones too. Who comes when the queue is full is told
+leaves the event loop its core; stepping back leaves it the other ones too. Who comes when the queue is full is told
 so at once. More passwords per second are more replicas.
 """
 

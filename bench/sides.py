@@ -136,7 +136,7 @@ def sign_in(platform: RunningPlatform) -> str:
         while len(sent := _messages(platform.outbox)) <= seen:
             if time.monotonic() > deadline:
                 raise Problem("No one-time password came.")
-            time.sleep(0.02)
+            time.sleep(0.02)  # Another process writes it, and tells nobody.
         code = re.search(r"\b\d{6}\b", json.loads(sent[-1])["body"])
         assert code is not None
         proof = {"challenge_id": asked["challenge_id"], "code": code.group()}

@@ -100,7 +100,7 @@ def _masked_check(resource: FieldDescriptor) -> FieldCheck:
     get, where = attrgetter(resource.name), f"{resource.name}."
 
     def check(message: Message, prefix: str, found: list[Violation]) -> None:
-        paths = message.update_mask.paths  # type: ignore[attr-defined]
+        paths = message.update_mask.paths  # type: ignore[attr-defined]  # An Update has one.
         if not paths:
             found.append(Violation("update_mask", "must name the fields to change"))
         for path in paths:

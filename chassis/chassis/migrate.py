@@ -48,6 +48,8 @@ LOCK_TIMEOUT = "5s"
 # How often `wait` looks, and how long a server may take to let it in.
 LOOK_SECONDS = 0.5
 CONNECT_SECONDS = 10.0
+# So often provisioning may run into another database's on the same server.
+PROVISION_TRIES = 20
 _MIGRATION_LOCK = 7_071_867
 
 
@@ -117,33 +119,47 @@ def _config(url: str, service: str) -> Config:
 
 async def _provision(admin_url: str, service: str, owner_password: str, app_password: str) -> None:
     url = make_url(admin_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    owner, app = f"{service}_owner", f"{service}_app"
     connection = await asyncpg.connect(url)
     try:
-        async with connection.transaction():
-            # Roles belong to the whole cluster, so two databases provisioned at once meet here.
-            await connection.execute(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})")
-            await connection.execute("create schema if not exists extensions")
-            for extension in EXTENSIONS:
-                await connection.execute(
-                    f"create extension if not exists {extension} schema extensions"
-                )
-            # Loads pg_trgm, so that its setting is known and anybody may make it.
-            await connection.execute("select extensions.show_limit()")
-            for role, password in ((owner, owner_password), (app, app_password)):
-                await _make_role(connection, role, password, service)
-            await connection.execute(f"""
-                create schema if not exists {service} authorization {owner};
-                revoke all on schema public from public;
-                grant usage on schema extensions to {owner}, {app};
-                grant usage on schema {service} to {app};
-                alter default privileges for role {owner} in schema {service}
-                    grant select, insert, update, delete on tables to {app};
-                alter default privileges for role {owner} in schema {service}
-                    grant usage on sequences to {app};
-                """)
+        # Roles belong to the whole cluster and advisory locks to one database: where two databases are provisioned at
+        # once, one may run into the other's change to a role. Then it begins again.
+        for left in reversed(range(PROVISION_TRIES)):
+            try:
+                async with connection.transaction():
+                    await _make_schema(connection, service, owner_password, app_password)
+                break
+            except (asyncpg.UniqueViolationError, asyncpg.InternalServerError):
+                if not left:
+                    raise
     finally:
         await connection.close()
+
+
+async def _make_schema(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    service: str,
+    owner_password: str,
+    app_password: str,
+) -> None:
+    owner, app = f"{service}_owner", f"{service}_app"
+    await connection.execute(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})")
+    await connection.execute("create schema if not exists extensions")
+    for extension in EXTENSIONS:
+        await connection.execute(f"create extension if not exists {extension} schema extensions")
+    # Loads pg_trgm, so that its setting is known and anybody may make it.
+    await connection.execute("select extensions.show_limit()")
+    for role, password in ((owner, owner_password), (app, app_password)):
+        await _make_role(connection, role, password, service)
+    await connection.execute(f"""
+        create schema if not exists {service} authorization {owner};
+        revoke all on schema public from public;
+        grant usage on schema extensions to {owner}, {app};
+        grant usage on schema {service} to {app};
+        alter default privileges for role {owner} in schema {service}
+            grant select, insert, update, delete on tables to {app};
+        alter default privileges for role {owner} in schema {service}
+            grant usage on sequences to {app};
+        """)
 
 
 async def _make_role(

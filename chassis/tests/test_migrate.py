@@ -1,13 +1,15 @@
 """The command line of migrations, as jobs and init containers use it: who may do what, and who waits for whom."""
 
 import asyncio
+import secrets
 import sys
 
 import asyncpg
 import pytest
 
 from chassis import migrate
-from devstack.testing import ROLE_PASSWORD
+from devstack.postgres import Postgres
+from devstack.testing import ROLE_PASSWORD, administration
 
 SERVICE = "projects"
 
@@ -53,6 +55,18 @@ async def test_replicas_wait_for_the_job_that_knows_only_the_schemas_owner(
 async def provisioned(database: str, *services: str) -> None:
     for service in services:
         await asyncio.to_thread(migrate.provision, database, service, ROLE_PASSWORD, ROLE_PASSWORD)
+
+
+async def test_databases_of_one_server_are_provisioned_at_once(postgres: Postgres) -> None:
+    names = [f"provisioned_{secrets.token_hex(6)}" for _ in range(4)]
+    async with administration(postgres) as admin:
+        for name in names:
+            await admin.execute(f"create database {name}")
+        try:
+            await asyncio.gather(*(provisioned(postgres.url(name), SERVICE) for name in names))
+        finally:
+            for name in names:
+                await admin.execute(f"drop database {name} with (force)")
 
 
 async def test_an_earlier_schema_is_waited_for_and_a_later_one_is_not(

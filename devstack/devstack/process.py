@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -138,9 +139,34 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def free_port() -> int:
-    """A port nobody listens on, below the range from which the kernel takes ports for outgoing connections."""
+BLOCK = 100
+_leases: list[socket.socket] = []
+_ports: Iterator[int] = iter(())
+
+
+def free_port(in_a_row: int = 1) -> int:
+    """The first of so many ports that nobody listens on and that no other call gets, in this process or in another.
+
+    They lie below the range from which the kernel takes ports for outgoing connections.
+    """
+    global _ports  # noqa: PLW0603 -- the process's own block of ports, as long as it lives
     while True:
-        port = random.randint(20_000, 31_999)  # noqa: S311 -- not a secret
-        if port_is_free(port):
-            return port
+        ports = list(islice(_ports, in_a_row))
+        if len(ports) < in_a_row:
+            _ports = _lease_block()
+        elif all(map(port_is_free, ports)):
+            return ports[0]
+
+
+def _lease_block() -> Iterator[int]:
+    """A block of ports, ours until this process ends: its first port is held as a UDP one, which nobody else asks for."""
+    while True:
+        first = random.randrange(20_000, 32_000, BLOCK)  # noqa: S311 -- not a secret
+        lease = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            lease.bind(("127.0.0.1", first))
+        except OSError:
+            lease.close()
+            continue
+        _leases.append(lease)
+        return iter(range(first, first + BLOCK))

@@ -192,7 +192,13 @@ class Supervisor:
         end_leftovers(run, signal.SIGTERM)
         end_leftovers((self.var / "postgres" / "data").resolve(), signal.SIGINT)
         end_leftovers(self.valkey.home, signal.SIGTERM)
+        owners: dict[int, str] = {}
         for port in self.platform.ports():
+            if (owner := owners.setdefault(port.number, port.owner)) is not port.owner:
+                raise Problem(
+                    f"Port {port.number} is meant for both {owner} and {port.owner}; "
+                    f"move one with: make up {port.moved_by}"
+                )
             if not port_is_free(port.number):
                 raise Problem(
                     f"Port {port.number}, for {port.owner}, is taken; move it with: make up {port.moved_by}"

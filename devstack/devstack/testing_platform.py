@@ -19,7 +19,7 @@ import pytest
 
 from devstack.leaks import leaks_of_platform
 from devstack.platform import PROCESSES, SERVICES
-from devstack.process import await_ready, dies_with_us, free_port, port_is_free
+from devstack.process import await_ready, dies_with_us, free_port
 
 STARTS_WITHIN = 90.0
 # A signed token, a refresh token (43 characters of base64url, alone) or a phone.
@@ -96,7 +96,7 @@ def running(**environment: str) -> Iterator[RunningPlatform]:
             "GATEWAY_PORT": str(gateway),
             "POSTGRES_PORT": str(free_port()),
             "VALKEY_PORT": str(free_port()),
-            "METRICS_PORT": str(free_ports_in_a_row(len(PROCESSES))),
+            "METRICS_PORT": str(free_port(len(PROCESSES))),
             **{f"{name.upper()}_TARGET": f"dns:///localhost:{free_port()}" for name in SERVICES},
             "DEMO_LISTINGS": "0",
             "ADMIN_PHONES": "+919999900001",
@@ -115,13 +115,6 @@ def running(**environment: str) -> Iterator[RunningPlatform]:
         finally:
             platform.stop()
             subprocess.run([sys.executable, "-m", "devstack", "--var", var, "clean"], check=True)
-
-
-def free_ports_in_a_row(count: int) -> int:
-    while True:
-        first = free_port()
-        if all(port_is_free(first + more) for more in range(count)):
-            return first
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devstack.platform import PROCESSES
 from devstack.process import free_port
 from devstack.testing_platform import RunningPlatform
 
 
 def up(var: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    told = os.environ | {"METRICS_PORT": str(free_port())} | environment
+    told = os.environ | {"METRICS_PORT": str(free_port(len(PROCESSES)))} | environment
     command: list[str | Path] = [sys.executable, "-m", "devstack", "--var", var, "up"]
     return subprocess.run(
         command, env=told, capture_output=True, text=True, timeout=30, check=False
@@ -32,6 +33,16 @@ def test_a_taken_port_is_named_with_what_moves_it(tmp_path: Path) -> None:
     assert (
         refused.stderr
         == f"✗ Port {port}, for the gateway, is taken; move it with: make up GATEWAY_PORT=8080\n"
+    )
+
+
+def test_a_port_given_twice_is_named_with_both_owners(tmp_path: Path) -> None:
+    port = free_port(len(PROCESSES))
+    refused = up(tmp_path, GATEWAY_PORT=str(port + 1), METRICS_PORT=str(port))
+    assert refused.returncode == 1
+    assert (
+        refused.stderr
+        == f"✗ Port {port + 1} is meant for both the gateway and auth's metrics; move one with: make up METRICS_PORT=9200\n"
     )
 
 

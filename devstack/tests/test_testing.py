@@ -2,15 +2,18 @@
 
 import asyncio
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 
 import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from devstack import process
 from devstack.postgres import Postgres
 from devstack.process import spawn
 from devstack.valkey import Valkey
@@ -59,3 +62,23 @@ async def test_children_start_whole_while_grpc_is_at_work(tmp_path: Path) -> Non
 def test_free_ports_can_be_listened_on(free_port: Callable[[], int]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", free_port()))
+
+
+def test_no_port_is_given_twice_not_even_to_two_processes() -> None:
+    code = """
+import random
+from devstack.process import free_port
+random.seed(1)  # Both try the same ports.
+print(*(free_port() for _ in range(150)), flush=True)
+input()
+"""
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, text=True)
+        for _ in range(2)
+    ]
+    ports = [int(port) for one in both for port in one.stdout.readline().split()]  # type: ignore[union-attr]  # It is a pipe.
+    for one in both:
+        one.communicate("\n")
+    first = process.free_port(5)
+    ports += [*range(first, first + 5), process.free_port()]
+    assert len(ports) == len(set(ports)) == 2 * 150 + 6

@@ -63,12 +63,17 @@ check-contract: setup ## The committed OpenAPI is what the protos say, and is va
 	$(BIN)/python -m gateway.openapi --check
 	$(BIN)/openapi-spec-validator --subschema-errors all tests/contract/openapi.json
 
-check-deploy: setup ## The Kubernetes manifests, rendered and checked against the code (needs kubectl 1.21 or newer)
-	@exec $(BIN)/pytest deploy/k8s $(args)
+check-deploy: setup ## The Kubernetes manifests, rendered and checked, and the workflows (needs kubectl 1.21 or newer, Node)
+	@command -v npm >/dev/null || { echo "make check-deploy needs Node 20 or newer with npm, whose packages know the custom resources."; exit 1; }
+	$(BIN)/pytest deploy/k8s $(args)
+	cd deploy/check && npm ci --silent --no-audit --no-fund && npm run --silent check
+	$(BIN)/zizmor --offline --quiet --no-progress .github
 
-check-alerts: ## The alert rules, checked and unit-tested by promtool (needs Prometheus)
+check-alerts: ## The alert rules and their routes, checked and unit-tested (needs Prometheus and Alertmanager)
 	@command -v promtool >/dev/null || { echo "make check-alerts needs promtool, which comes with Prometheus (Debian: apt-get install prometheus)."; exit 1; }
+	@command -v amtool >/dev/null || { echo "make check-alerts needs amtool, which comes with Alertmanager (Debian: apt-get install prometheus-alertmanager)."; exit 1; }
 	promtool check config deploy/observability/prometheus/prometheus.yml
+	amtool check-config deploy/observability/alertmanager/alertmanager.yml
 	promtool test rules deploy/observability/prometheus/tests/*.yml
 
 check-dashboards: setup ## Each query of dashboards and alerts has an answer from a live platform under load (needs Prometheus)
@@ -112,7 +117,7 @@ setup: ## Make .venv hold exactly what the lock says (every target does this fir
 
 clean: ## Remove caches and, with var/, all local data and secrets
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m devstack clean; fi
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/contract/typescript/node_modules
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/contract/typescript/node_modules deploy/check/node_modules
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } \

@@ -50,7 +50,8 @@ FULL = -2
 
 # All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. Nothing is
 # added to a stream that holds less than was published: the answer is then until when it holds all; nor to one that would
-# be trimmed under a consumer that has not met its oldest events yet: FULL. Else PUBLISHED.
+# be trimmed under a consumer that has not met its oldest events yet: FULL. Else PUBLISHED. What is younger than ARGV[4]
+# milliseconds is not trimmed, however long that makes the stream.
 _PUBLISH = """
 local marker = tonumber(redis.call('get', KEYS[1]) or '')
 if not marker or marker > 0 and redis.call('exists', KEYS[2]) == 0 then
@@ -59,20 +60,29 @@ end
 if marker < tonumber(ARGV[2]) then
     return marker
 end
-if #ARGV > 3 and redis.call('exists', KEYS[2]) == 1 then
+if #ARGV > 4 and redis.call('exists', KEYS[2]) == 1 then
     for _, group in ipairs(redis.call('xinfo', 'groups', KEYS[2])) do
         for field = 1, #group, 2 do
-            if group[field] == 'lag' and (group[field + 1] or 0) + #ARGV - 3 > tonumber(ARGV[1]) then
+            if group[field] == 'lag' and (group[field + 1] or 0) + #ARGV - 4 > tonumber(ARGV[1]) then
                 return -2
             end
         end
     end
 end
-for place = 4, #ARGV do
-    redis.call('xadd', KEYS[2], 'maxlen', '~', ARGV[1], '*', 'event', ARGV[place])
+if #ARGV == 4 then
+    return -1
 end
-if #ARGV > 3 then
-    redis.call('set', KEYS[1], string.format('%.0f', math.max(marker, ARGV[3])))
+for place = 5, #ARGV do
+    redis.call('xadd', KEYS[2], '*', 'event', ARGV[place])
+end
+redis.call('set', KEYS[1], string.format('%.0f', math.max(marker, ARGV[3])))
+local more = redis.call('xlen', KEYS[2]) - ARGV[1]
+if more > 0 then
+    local oldest = redis.call('xrange', KEYS[2], '-', '+', 'count', math.min(more, 1000))
+    local now = redis.call('time')
+    local young = now[1] * 1000 + now[2] / 1000 - ARGV[4]
+    local kept = math.min(young, tonumber(string.match(oldest[#oldest][1], '^%d+')))
+    redis.call('xtrim', KEYS[2], 'minid', '~', string.format('%.0f', kept))
 end
 return -1
 """
@@ -111,10 +121,14 @@ _SWEEP = delete(outbox).where(
 class Relay:
     """Publishes the events of `service`; one replica at a time does."""
 
-    def __init__(self, database: Database, redis: Redis, service: str) -> None:
+    def __init__(
+        self, database: Database, redis: Redis, service: str, *, kept_seconds: float = 0.0
+    ) -> None:
+        """Its stream holds what is younger than `kept_seconds`, however much that is."""
         self._database = database
         self._redis = redis
         self._source = service
+        self._kept_seconds = kept_seconds
         self._stream = stream_of(service)
         self._marker = marker_of(service)
         self._publish = redis.register_script(_PUBLISH)
@@ -200,7 +214,13 @@ class Relay:
         moment = max(looked_at, self._published + 1)
         held_until = await self._publish(
             keys=[self._marker, self._stream],
-            args=[STREAM_LENGTH, self._published, moment, *messages],
+            args=[
+                STREAM_LENGTH,
+                self._published,
+                moment,
+                round(self._kept_seconds * 1000),
+                *messages,
+            ],
         )
         if rows and held_until == PUBLISHED:
             self._published = moment

@@ -33,6 +33,10 @@ INTEGERS: Final[Mapping[int, tuple[int, int]]] = {
 SCALARS: Final = frozenset(
     {*INTEGERS, FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_BOOL, FieldDescriptor.TYPE_STRING}
 )
+# What nobody writes and no screen shows: control characters but for the ends of lines and tabs, and what turns around the
+# text behind it, so that a name reads as another. U+0000 among them is one that PostgreSQL does not store.
+UNSEEN: Final = "\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+_unseen = re.compile(f"[{UNSEEN}]").search
 HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 FORMATS: Final[Mapping[int, tuple[str, str]]] = {
     Format.FORMAT_UUID: ("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "must be a UUID"),
@@ -222,8 +226,8 @@ def _text_check(rules: Rules, *, required: bool) -> Check:
         for matches, message in patterns:
             if not matches(value):
                 return message
-        # PostgreSQL stores every character but this one.
-        return "must not contain the character U+0000" if "\0" in value else None
+        unseen = _unseen(value)
+        return f"must not contain the character U+{ord(unseen[0]):04X}" if unseen else None
 
     return check
 

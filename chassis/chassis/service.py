@@ -25,7 +25,7 @@ from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
 from chassis.redis import AWAY, open_redis
 from chassis.relay import Relay
-from chassis.revocations import follow_revocations
+from chassis.revocations import BACK_SECONDS, follow_revocations
 from chassis.settings import ServiceSettings
 from propmubi.auth.v1 import auth_pb2
 
@@ -44,6 +44,8 @@ class Service:
     auth: grpc.aio.Channel
     keys: Keys
     revocations: Revocations
+    # How far back whoever starts reads this service's events.
+    followed_seconds: float = 0.0
     # What runs beside the servicers for as long as the service serves.
     works: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     keys_loaded: asyncio.Event | None = None
@@ -79,7 +81,7 @@ class Service:
     @asynccontextmanager
     async def serving(self, services: Sequence[str]) -> AsyncIterator[None]:
         """Serve for as long as the block lasts; what is under way at its end is answered."""
-        relay = Relay(self.database, self.redis, self.name)
+        relay = Relay(self.database, self.redis, self.name, kept_seconds=self.followed_seconds)
         revoked = follow_revocations(self.redis, self.revocations, self.keys)
         async with process.background(*(work() for work in self.works), relay.run(), revoked):
             await self.server.start(services)
@@ -116,6 +118,8 @@ async def open_service(
         if isinstance(source, RemoteKeys):
             service.works.append(source.run)
             service.keys_loaded = source.loaded
+        else:
+            service.followed_seconds = BACK_SECONDS
         await stack.enter_async_context(service.exits)
         yield service
 

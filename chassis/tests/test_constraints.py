@@ -68,10 +68,15 @@ def test_numbers_are_finite(value: float) -> None:
     assert create_faults(latitude=value) == {"latitude": "must be a finite number"}
 
 
-def test_text_has_no_nul() -> None:
-    assert create_faults(public_remarks="a\0") == {
-        "public_remarks": "must not contain the character U+0000"
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x85", "\u202e", "\u2066"])
+def test_text_has_nothing_that_no_screen_shows(character: str) -> None:
+    assert create_faults(public_remarks=f"a{character}") == {
+        "public_remarks": f"must not contain the character U+{ord(character):04X}"
     }
+
+
+def test_text_may_have_lines_and_what_the_scripts_of_india_are_joined_with() -> None:
+    assert create_faults(public_remarks="2 BHK\r\n\tശ്രീ\u200dലക്ഷ്മി 👨\u200d👩\u200d👧") == {}
 
 
 def test_64_bit_numbers_fit_a_javascript_number() -> None:

@@ -143,6 +143,15 @@ async def test_every_error_comes_back_as_it_was_raised(
         assert back.retry_after == error.retry_after
 
 
+async def test_bytes_that_are_no_message_are_bad_input_and_no_fault(serving: Serving) -> None:
+    ask: Any = serving.channel.unary_unary("/propmubi.agents.v1.AgentService/GetAgent")
+    for garbage in (b"\xff\xff", b"\x0a\x01\xff"):  # No field, and no UTF-8.
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await ask(garbage, timeout=5)
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert serving.peer.calls == []
+
+
 async def test_a_fault_says_nothing_of_itself(serving: Serving) -> None:
     call()
     serving.peer.fails(ValueError("the secret of +919876543210"))

@@ -24,8 +24,8 @@ from propmubi.common.v1.event_pb2 import Event
 STREAM = stream_of("agents")
 
 
-def relay_of(bench: Any, database: Any = None) -> Relay:
-    return Relay(database or bench.database, bench.redis, "agents")
+def relay_of(bench: Any, database: Any = None, **options: Any) -> Relay:
+    return Relay(database or bench.database, bench.redis, "agents", **options)
 
 
 async def published(bench: Any, aggregate_id: uuid.UUID | None = None) -> list[Event]:
@@ -224,6 +224,22 @@ async def test_a_stream_is_not_trimmed_under_a_consumer_that_is_behind(
     await bench.redis.xreadgroup("crm", "x", {STREAM: ">"}, count=4)
     await publish(relay)
     assert [one.sequence for one in await published(bench)] == list(range(1, 9))
+
+
+async def test_what_is_young_stays_however_long_that_makes_the_stream(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.relay.STREAM_LENGTH", 5)
+    aggregate_id, keeps, trims = new_id(), relay_of(bench, kept_seconds=600.0), relay_of(bench)
+    for _ in range(2):
+        await bench.publish(aggregate_id, *(f"{number}" for number in range(200)))
+        await publish(keeps)
+    assert len(await published(bench)) == 400
+    await keeps._lease.give_up()
+    await bench.publish(aggregate_id, "one")
+    await publish(trims)
+    # Whole nodes are trimmed, of a hundred events each.
+    assert len(await published(bench)) < 300
 
 
 async def test_the_clock_of_another_postgres_does_not_hide_what_was_lost(bench: Any) -> None:

@@ -68,6 +68,13 @@ class Town(Journey):
         self._sign_in(person)
         return person
 
+    def confirmation(self, person: Person) -> dict[str, str]:
+        """The proof that whoever has her tokens also holds her phone."""
+        sent = self._lines_of_outbox()
+        asked = self._call("POST", "/v1/users/me/otp", person, json={}, status=202)
+        code = self._wait("the one-time password", lambda: self._code_for(person.phone, sent))
+        return {"challenge_id": asked["challenge_id"], "code": code}
+
     def new_agent(self) -> Person:
         """One more verified agent."""
         agent = self.new_person()

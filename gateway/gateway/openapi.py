@@ -20,7 +20,7 @@ from gateway.cookies import cookie_names, replied_by_cookie
 from gateway.errors import DEFAULTS
 from gateway.files import CSV, JSON_LINES
 from gateway.json_schema import Components, Json, must_be_sent, reference
-from gateway.operation import BODILESS, EMPTY, Operation, body_fields, query_fields
+from gateway.operation import EMPTY, Operation, body_fields, query_fields
 from gateway.schemas import Shape, members
 from propmubi.common.v1.errors_pb2 import ErrorCode
 from propmubi.options.v1.options_pb2 import Caller
@@ -235,15 +235,16 @@ def answers(operation: Operation, components: Components) -> Iterator[tuple[int,
 
 
 def failures(operation: Operation) -> list[int]:
-    verb, writes = operation.http_method, operation.http_method != "GET"
+    writes = operation.http_method != "GET"
+    has_body = operation.body is not None or operation.upload is not None
     applies = {
         403: Caller.CALLER_ANYONE not in operation.callers,
         404: writes or bool(operation.path_parameters),
         409: writes,
-        408: verb not in BODILESS,
+        408: has_body,
         412: "expected_version" in operation.method.input_type.fields_by_name,
-        413: verb not in BODILESS,
-        415: verb not in BODILESS,
+        413: has_body,
+        415: has_body,
     }
     return sorted(
         status for status in DEFAULTS if applies.get(status, True) and status not in HIDDEN

@@ -10,7 +10,6 @@ from chassis.rules import message_of
 from propmubi.options.v1.options_pb2 import CachePolicy, Caller, Download, RateLimit, Upload
 
 EMPTY: Final = "google.protobuf.Empty"
-BODILESS: Final = frozenset({"GET", "DELETE"})
 HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 # Fields of requests that are no input of their own: the keys of a PATCH make the one, If-Match the other.
 UPLOADED: Final = frozenset({"upload_id", "number", "content", "last", "content_type"})

@@ -23,7 +23,6 @@ from chassis.rules import (
 )
 from gateway.cookies import replied_by_cookie, sent_by_cookie
 from gateway.operation import (
-    BODILESS,
     EMPTY,
     PAGING,
     UPLOADED,
@@ -71,9 +70,10 @@ def refuse_rule(operation: Operation, rule: http_pb2.HttpRule) -> None:
         f"a {verb} has side effects, idempotency_level says it has none": (
             verb != "GET" and operation.read_only
         ),
-        f"a {verb} has no body": verb in BODILESS and body is not None,
+        # A DELETE may: what proves that its caller is herself has no place in a URL.
+        f"a {verb} has no body": verb == "GET" and body is not None,
         f'a {verb} says body: "*" or names the field that is the body': (
-            verb not in BODILESS and body is None and operation.upload is None
+            verb not in {"GET", "DELETE"} and body is None and operation.upload is None
         ),
         "an upload is a POST of a file to a path without parameters, and says how large, how long and of what type": (
             operation.upload is not None

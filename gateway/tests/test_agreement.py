@@ -5,6 +5,7 @@ write is what `json_format` writes, but for our conventions.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from typing import Any, cast
@@ -26,6 +27,7 @@ from chassis.rules import (
     FORMATS,
     INTEGERS,
     LATEST,
+    UNSEEN,
     enum_names,
     enum_of,
     field_rules,
@@ -50,6 +52,7 @@ OPERATIONS = [
 ]
 few = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
+UNSEEN_CHARACTERS = "".join(re.findall(f"[{UNSEEN}]", "".join(map(chr, range(0x2100)))))
 
 
 class Draw:
@@ -73,7 +76,9 @@ class Draw:
     def field(self, field: FieldDescriptor) -> st.SearchStrategy[Any]:
         rules, one = field_rules(field), self.value(field)
         if is_map(field):
-            return st.dictionaries(TEXT.filter(lambda key: "\0" not in key), one, max_size=2)
+            return st.dictionaries(
+                TEXT.filter(lambda key: set(key).isdisjoint(UNSEEN_CHARACTERS)), one, max_size=2
+            )
         if not field.is_repeated:
             return one
         unique = self.honest and rules.rules.unique_items
@@ -101,7 +106,12 @@ class Draw:
         rules = field_rules(field).rules
         if not self.honest:
             loose = st.from_regex(rules.pattern or FORMATS.get(rules.format, ("", ""))[0])
-            return TEXT | loose | st.just("x" * (rules.max_length + 1)) | st.just("a\0b")
+            return (
+                TEXT
+                | loose
+                | st.just("x" * (rules.max_length + 1))
+                | st.sampled_from(["a\0b", "a\u202eb"])
+            )
         if rules.format == Format.FORMAT_DATE:
             return st.dates(date(1900, 1, 1), date(2199, 12, 31)).map(date.isoformat)
         if rules.pattern or rules.format:
@@ -110,11 +120,12 @@ class Draw:
                 lambda text: not text.endswith("\n")
             )
             return fitting.filter(
-                lambda text: "\0" not in text and len(text) <= (rules.max_length or len(text))
+                lambda text: set(text).isdisjoint(UNSEEN_CHARACTERS)
+                and len(text) <= (rules.max_length or len(text))
             )
         least, most = rules.min_length or 1, min(rules.max_length or 40, 200)
         return st.text(
-            st.characters(codec="utf-8", exclude_characters="\0"),
+            st.characters(codec="utf-8", exclude_characters=UNSEEN_CHARACTERS),
             min_size=least,
             max_size=max(least, most),
         )

@@ -14,7 +14,10 @@ async def test_who_is_erased_is_known_to_nobody_any_more(town: Town) -> None:
         once = {"Idempotency-Key": "nisha"}
         lead = (await http.post("/v1/enquiries", json=asked, headers=once)).json()
         old_token = nisha.headers
-        erased = await http.delete("/v1/users/me", headers=old_token)
+        unproven = await http.request("DELETE", "/v1/users/me", headers=old_token)
+        assert unproven.status_code == 422
+        proof = {"confirmation": town.confirmation(nisha)}
+        erased = await http.request("DELETE", "/v1/users/me", headers=old_token, json=proof)
         assert erased.status_code == 204
 
         async def forgotten() -> bool:

@@ -78,7 +78,7 @@ SETS: Mapping[str, Any] = {
         for node in ast.walk(ast.parse(main.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     },
-    "allowances": {"otp day", "otp phone", "otp range"}
+    "allowances": {"notice phone", "otp day", "otp phone", "otp range"}
     | {f"{method} {what}" for method in ("otp", "password") for what in ("tries", "failures")},
 }
 

@@ -4,19 +4,19 @@ from collections.abc import Callable
 
 from auth_service import timers
 from auth_service.access_tokens import AccessTokens
+from auth_service.accounts.proof import Proofs
 from auth_service.accounts.service import AccountService
 from auth_service.accounts.servicer import AccountServicer
 from auth_service.administration.service import AdministrationService
 from auth_service.administration.servicer import AdministrationServicer
-from auth_service.allowances import Allowance
 from auth_service.consents.repository import ConsentRepository
 from auth_service.consents.service import ConsentService
 from auth_service.consents.servicer import ConsentServicer
 from auth_service.guesses import Guesses
 from auth_service.otp.delivery import Delivery
-from auth_service.otp.domain import TOO_MANY_CODES
 from auth_service.otp.repository import OtpRepository
-from auth_service.otp.service import OtpService, SendLimits
+from auth_service.otp.sends import Sends
+from auth_service.otp.service import OtpService
 from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.repository import PasswordRepository
 from auth_service.passwords.service import PasswordService
@@ -69,17 +69,19 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     sessions = SessionService(
         session_rows, users, clear(settings.refresh_key), settings.refresh_limit
     )
+    sends = Sends(
+        challenges,
+        countries=settings.otp_countries,
+        per_phone=settings.otp_send_limit_per_phone,
+        per_range=settings.otp_send_limit_per_range,
+        per_day=settings.otp_sends_per_day,
+    )
     otp = OtpService(
         challenges,
         users,
         sessions,
         pepper=settings.otp_pepper.get_secret_value().encode(),
-        sends=SendLimits(
-            settings.otp_countries,
-            Allowance("otp phone", settings.otp_send_limit_per_phone, message=TOO_MANY_CODES),
-            Allowance("otp range", settings.otp_send_limit_per_range, message=TOO_MANY_CODES),
-            settings.otp_sends_per_day,
-        ),
+        sends=sends,
         guesses=Guesses(
             "otp",
             tries=settings.auth_limit_per_identifier,
@@ -99,11 +101,12 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     )
     hasher = PasswordHasher(settings.password_cost, *clear(settings.key_encryption_key))
     service.exits.callback(hasher.close)
-    delivery = Delivery(sms)
+    delivery = Delivery(sms, database, sends)
     tokens = AccessTokens(keys, issuer=settings.token_issuer, audience=settings.token_audience)
     servicer = AuthServicer(
         database,
         otp=otp,
+        sends=sends,
         delivery=delivery,
         passwords=passwords,
         hasher=hasher,
@@ -123,6 +126,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         user_rows,
         users=users,
         otp=otp,
+        sends=sends,
         passwords=password_rows,
         sessions=sessions,
         consents=consents,
@@ -135,6 +139,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         delivery=delivery,
         passwords=passwords,
         hasher=hasher,
+        proofs=Proofs(database, otp, passwords, hasher),
     )
     add_AccountServiceServicer_to_server(own_account, server)
     administration = AdministrationService(user_rows, users, sessions)

@@ -8,14 +8,15 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from pydantic import SecretStr
 
-from auth_service import metrics
+from auth_service import metrics, texts
 from auth_service.access_tokens import LIFETIME_SECONDS, AccessTokens
 from auth_service.otp.delivery import Delivery
+from auth_service.otp.sends import Sends
 from auth_service.otp.service import LIFETIME_SECONDS as OTP_SECONDS
 from auth_service.otp.service import OtpService
 from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.service import PasswordService
-from auth_service.sessions.domain import RefreshTokenReused, SignedIn, was_reused
+from auth_service.sessions.domain import RefreshTokenReused, SignedIn
 from auth_service.sessions.service import SessionService
 from auth_service.signing_keys.service import SigningKeys
 from auth_service.users.servicer import to_proto
@@ -36,6 +37,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         database: Database,
         *,
         otp: OtpService,
+        sends: Sends,
         delivery: Delivery,
         passwords: PasswordService,
         hasher: PasswordHasher,
@@ -46,6 +48,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     ) -> None:
         self._database = database
         self._otp = otp
+        self._sends = sends
         self._delivery = delivery
         self._passwords = passwords
         self._hasher = hasher
@@ -57,7 +60,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     async def RequestOtp(
         self, request: pb.RequestOtpRequest, context: Any
     ) -> pb.RequestOtpResponse:
-        phone = self._otp.recipient(request.phone)
+        phone = self._sends.recipient(request.phone)
         async with self._database.transaction() as tx:
             challenge_id, body = await self._otp.request(tx, phone)
             reply = tx.reply(
@@ -94,7 +97,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             outcome = await self._sessions.refresh(tx, request.refresh_token)
         if isinstance(outcome, RefreshTokenReused):
             metrics.REFRESH_REUSE.inc()
-            self._delivery.post(outcome.phone, was_reused())
+            self._delivery.post_notice(outcome.phone, texts.SESSION_ENDED)
         return self._signed_in(outcome)
 
     async def Logout(self, request: pb.LogoutRequest, context: Any) -> Empty:

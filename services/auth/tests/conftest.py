@@ -91,19 +91,19 @@ class Auth:
         return accounts_pb2.Confirmation(challenge_id=answer.challenge_id, code=code)
 
     async def code_after(self, before: int, phone: str) -> str:
-        """The code in the first message to `phone` after the `before` first ones."""
-        found = re.search(r"\b\d{6}\b", await self.message_after(before, phone))
+        """The code in the first message with one to `phone` after the `before` first ones."""
+        found = re.search(r"\b\d{6}\b", await self.message_after(before, phone, r"\b\d{6}\b"))
         assert found is not None
         self._secrets.add(found[0])
         return found[0]
 
-    async def message_after(self, before: int, phone: str) -> str:
-        """The first message to `phone` after the `before` first ones."""
+    async def message_after(self, before: int, phone: str, pattern: str = "") -> str:
+        """The first message to `phone`, of those with `pattern`, after the `before` first ones."""
         async with asyncio.timeout(5):
             while True:
-                messages = self.messages(phone)
-                if len(messages) > before:
-                    return messages[before]["body"]
+                bodies = [message["body"] for message in self.messages(phone)[before:]]
+                if found := next((body for body in bodies if re.search(pattern, body)), None):
+                    return found
                 await asyncio.sleep(0.005)
 
     async def verify(self, challenge_id: str, code: str, **metadata: str) -> pb.TokenResponse:

@@ -8,6 +8,7 @@ from auth_service import audit, guesses
 from auth_service.audit import AuditEvent
 from auth_service.consents.domain import Consent
 from auth_service.consents.service import ConsentService
+from auth_service.otp.sends import Sends
 from auth_service.otp.service import OtpService
 from auth_service.passwords.repository import PasswordRepository
 from auth_service.sessions.domain import Session
@@ -47,6 +48,7 @@ class AccountService:
         *,
         users: UserService,
         otp: OtpService,
+        sends: Sends,
         passwords: PasswordRepository,
         sessions: SessionService,
         consents: ConsentService,
@@ -55,13 +57,14 @@ class AccountService:
         self._rows = rows
         self._users = users
         self._otp = otp
+        self._sends = sends
         self._passwords = passwords
         self._sessions = sessions
         self._consents = consents
 
     def new_phone(self, user: User, phone: str) -> str:
         """`phone` in E.164 form, for `user` to have; raises InvalidArgument."""
-        number = self._otp.recipient(phone)
+        number = self._sends.recipient(phone)
         if number == user.phone:
             raise InvalidArgument(Violation("phone", "is the one you have"))
         return number
@@ -117,8 +120,3 @@ class AccountService:
             user_id=str(user_id), phone=user.phone, tokens_issued_before=timestamp(now)
         )
         tx.publish(event, user_id)
-
-
-def was_changed() -> str:
-    """The text message to the phone that an account had."""
-    return "Your PropMubi account has another phone now. If that was not you, tell our support at once."

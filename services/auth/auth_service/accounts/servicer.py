@@ -1,30 +1,27 @@
 """AccountService on the wire: messages in, use cases, messages out."""
 
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
-from auth_service import audit, metrics
-from auth_service.accounts.service import AccountService, Export, was_changed
+from auth_service import audit, texts
+from auth_service.accounts.proof import Proofs
+from auth_service.accounts.service import AccountService, Export
 from auth_service.administration.servicer import event_to_proto, grants_to_proto
 from auth_service.audit import is_person
 from auth_service.consents.servicer import to_proto as consent_to_proto
 from auth_service.otp.delivery import Delivery
 from auth_service.otp.domain import Purpose
 from auth_service.otp.service import LIFETIME_SECONDS, OtpService
-from auth_service.passwords.domain import was_set
 from auth_service.passwords.hashing import PasswordHasher
-from auth_service.passwords.service import Attempt, PasswordService
+from auth_service.passwords.service import PasswordService
 from auth_service.passwords.strength import check_new
 from auth_service.sessions.servicer import to_proto as session_to_proto
-from auth_service.users.domain import User
 from auth_service.users.service import UserService
 from auth_service.users.servicer import to_proto
 from chassis.context import principal
 from chassis.database import Database
-from chassis.errors import DomainError, InvalidArgument, StaleVersion, Violation
 from chassis.identity import Principal
 from chassis.protobuf import timestamp
 from propmubi.auth.v1 import accounts_pb2 as pb
@@ -45,6 +42,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         delivery: Delivery,
         passwords: PasswordService,
         hasher: PasswordHasher,
+        proofs: Proofs,
     ) -> None:
         self._database = database
         self._service = service
@@ -53,6 +51,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         self._delivery = delivery
         self._passwords = passwords
         self._hasher = hasher
+        self._proofs = proofs
 
     async def RequestConfirmation(
         self, request: pb.RequestConfirmationRequest, context: Any
@@ -75,59 +74,12 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         with self._hasher.place():
             about_her = (user.full_name, user.email, user.phone)
             await self._hasher.run(lambda: check_new(request.password, about_her))
-            attempt = await self._prove(request, user)
+            attempt = await self._proofs.check(request, user)
             encrypted = await self._hasher.hash(request.password, user.id)
             async with self._database.transaction() as tx:
                 await self._passwords.set(tx, caller, user.phone, encrypted, attempt)
-        self._delivery.post(user.phone, was_set())
+        self._delivery.post_notice(user.phone, texts.PASSWORD_SET)
         return Empty()
-
-    async def _prove(self, request: pb.SetPasswordRequest, user: User) -> Attempt | None:
-        """That it is really `user` who asks: the try of her password, or None when a code proved it; raises
-        InvalidArgument.
-        """
-        if request.HasField("current_password") == request.HasField("confirmation"):
-            raise InvalidArgument(
-                Violation(
-                    "confirmation",
-                    "prove that it is you: send either current_password or a confirmation, the code from"
-                    " POST /v1/users/me/otp",
-                )
-            )
-        if request.HasField("confirmation"):
-            await self._confirm(request.confirmation, user)
-            return None
-        async with self._database.transaction() as tx:
-            attempt = await self._passwords.begin(tx, user.phone)
-        if await self._hasher.matches(request.current_password, attempt.stored):
-            return attempt
-        async with self._database.transaction() as tx:
-            await self._passwords.refuse(tx, attempt, str(user.id))
-        raise InvalidArgument(
-            Violation("current_password", "is not your password"), reason="CREDENTIALS_INVALID"
-        )
-
-    async def _confirm(self, given: pb.Confirmation, user: User) -> None:
-        """Raises InvalidArgument unless the code is the one sent to the phone of `user`."""
-        proven = await self._proven(given, user, Purpose.CONFIRM, "confirmation")
-        if proven != user.phone:
-            raise StaleVersion
-
-    async def _proven(
-        self, given: pb.Confirmation, user: User, purpose: Purpose, field: str
-    ) -> str:
-        """The phone that a code proved `user` to hold; raises InvalidArgument, which names `field`."""
-        async with self._database.transaction() as tx:
-            challenge_id, ours = uuid.UUID(given.challenge_id), purpose.of(user.id)
-            proven = await self._otp.prove(tx, challenge_id, given.code, ours)
-        if isinstance(proven, DomainError):
-            metrics.OTP.labels("refused").inc()
-            raise InvalidArgument(
-                Violation(f"{field}.code", "is wrong or has expired: ask for a new one"),
-                reason=proven.reason,
-            )
-        metrics.OTP.labels("verified").inc()
-        return proven
 
     async def RequestPhoneChange(
         self, request: pb.RequestPhoneChangeRequest, context: Any
@@ -152,12 +104,10 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
     async def ChangePhone(self, request: pb.ChangePhoneRequest, context: Any) -> UserMessage:
         caller = principal()
         user = await self._users.active(caller)
-        # The new one first: it is the one that may be mistyped, and a wrong try leaves both codes good.
-        new = await self._proven(request.new, user, Purpose.NEW_PHONE, "new")
-        old = await self._proven(request.current, user, Purpose.CONFIRM, "current")
+        old, new = await self._proofs.phones(user, request.current, request.new)
         async with self._database.transaction() as tx:
             changed = await self._service.change_phone(tx, caller, old, new)
-        self._delivery.post(old, was_changed())
+        self._delivery.post_notice(old, texts.PHONE_CHANGED)
         return to_proto(changed)
 
     async def ExportMe(self, request: pb.ExportMeRequest, context: Any) -> pb.ExportMeResponse:
@@ -168,7 +118,9 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
 
     async def EraseMe(self, request: pb.EraseMeRequest, context: Any) -> Empty:
         caller = principal()
-        user = await self._users.me(caller)
+        user = await self._users.active(caller)
+        with self._hasher.place():
+            await self._proofs.check(request, user)
         async with self._database.transaction() as tx:
             await self._service.erase(tx, user, caller.subject)
         return Empty()

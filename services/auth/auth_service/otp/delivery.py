@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import structlog
 
 from auth_service import metrics
+from auth_service.otp.sends import Sends
+from chassis.database import Database
+from chassis.errors import RateLimited
 from chassis.metrics import SMS
 from chassis.sms import SmsNotSent, SmsProvider
 
@@ -29,28 +32,42 @@ class _Message:
     body: str
     # By the monotonic clock.
     good_until: float
+    is_notice: bool = False
 
 
 class Delivery:
     """A bounded queue of text messages and those who send them."""
 
-    def __init__(self, sms: SmsProvider, *, queue_length: int = QUEUE_LENGTH) -> None:
+    def __init__(
+        self,
+        sms: SmsProvider,
+        database: Database,
+        sends: Sends,
+        *,
+        queue_length: int = QUEUE_LENGTH,
+    ) -> None:
         self._sms = sms
+        self._database = database
+        self._sends = sends
         self._queue: asyncio.Queue[_Message] = asyncio.Queue(queue_length)
 
-    def post(self, to: str, body: str, *, good_for: float = math.inf) -> None:
-        """Have `body` sent to `to` soon, or not at all after `good_for` seconds; never waits and never fails."""
-        message = _Message(to, body, time.monotonic() + good_for)
+    def post_code(self, to: str, body: str) -> None:
+        """Have a one-time password sent, which was just asked for and counted; never waits and never fails."""
+        metrics.OTP.labels("requested").inc()
+        self._post(_Message(to, body, time.monotonic() + CODE_SECONDS))
+
+    def post_notice(self, to: str, body: str) -> None:
+        """Have somebody told of what was done to her account, as far as she may be sent anything; never waits and never
+        fails.
+        """
+        self._post(_Message(to, body, math.inf, is_notice=True))
+
+    def _post(self, message: _Message) -> None:
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
             SMS.labels("queue", "dropped").inc()
-            log.warning("sms dropped: the queue is full", last_digits=to[-4:])
-
-    def post_code(self, to: str, body: str) -> None:
-        """Have a one-time password sent, which was just asked for."""
-        metrics.OTP.labels("requested").inc()
-        self.post(to, body, good_for=CODE_SECONDS)
+            log.warning("sms dropped: the queue is full", last_digits=message.to[-4:])
 
     async def run(self) -> None:
         """Send until cancelled, then for a moment what still waits."""
@@ -71,14 +88,20 @@ class Delivery:
         while True:
             message = await self._queue.get()
             try:
-                if time.monotonic() < message.good_until:
-                    await self._sms.send(message.to, message.body)
-                else:
-                    SMS.labels("queue", "expired").inc()
-            except SmsNotSent:  # Counted and logged where it happened.
+                await self._send(message)
+            except (SmsNotSent, RateLimited):  # Counted and logged where it happened.
                 pass
             except Exception:
                 # A message that trips the provider's client must not end the sending of others.
                 log.exception("sms failed", last_digits=message.to[-4:])
             finally:
                 self._queue.task_done()
+
+    async def _send(self, message: _Message) -> None:
+        if message.is_notice:
+            async with self._database.transaction() as tx:
+                await self._sends.take_notice(tx, message.to)
+        if time.monotonic() < message.good_until:
+            await self._sms.send(message.to, message.body)
+        else:
+            SMS.labels("queue", "expired").inc()

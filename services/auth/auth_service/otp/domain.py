@@ -47,17 +47,6 @@ def hashed(pepper: bytes, challenge_id: uuid.UUID, code: str) -> bytes:
     return hmac.digest(pepper, challenge_id.bytes + code.encode(), "sha256")
 
 
-def message(code: str, purpose: str) -> str:
-    """The text message that carries `code`. It says what for: who is asked for it by a stranger should know."""
-    minutes = LIFETIME // timedelta(minutes=1)
-    what = (
-        "is your PropMubi code"
-        if purpose == Purpose.SIGN_IN
-        else "confirms a change to your PropMubi account"
-    )
-    return f"{code} {what}, good for {minutes} minutes. Never tell it to anybody."
-
-
 def range_of(phone: str) -> str:
     """The ten thousand numbers that `phone` is one of. Who makes money with SMS sends them to whole ranges."""
     return phone[:-4]

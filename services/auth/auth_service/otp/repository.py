@@ -92,6 +92,14 @@ class OtpRepository:
         tried = await tx.execute(_TRY, {"challenge_id": challenge_id, "given": code_hash})
         return tried.scalar() == ChallengeStatus.VERIFIED
 
+    async def issue_again(self, tx: Transaction, challenge_id: uuid.UUID) -> None:
+        """Undo that `tx` verified it; the try stays counted."""
+        await tx.execute(
+            update(otp_challenges)
+            .where(otp_challenges.c.id == challenge_id)
+            .values(status=ChallengeStatus.ISSUED)
+        )
+
     async def remove(self, tx: Transaction, phone: str) -> None:
         await tx.execute(delete(otp_challenges).where(otp_challenges.c.phone == phone))
 

@@ -4,43 +4,31 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
-
-from auth_service import audit, guesses, metrics
-from auth_service.allowances import Allowance
+from auth_service import audit, guesses
 from auth_service.guesses import Guesses
-from auth_service.otp.domain import (
-    LIFETIME,
-    Purpose,
-    hashed,
-    message,
-    new_code,
-    range_of,
-    refused,
-)
+from auth_service.otp.domain import LIFETIME, Purpose, hashed, new_code, refused
 from auth_service.otp.repository import OtpRepository
+from auth_service.otp.sends import Sends
 from auth_service.sessions.domain import SignedIn
 from auth_service.sessions.service import SessionService
+from auth_service.texts import confirmation_code, sign_in_code
 from auth_service.users.service import UserService
-from chassis import india, phones
+from chassis import phones
 from chassis.database import Transaction
-from chassis.errors import DomainError, InvalidArgument, PermissionDenied, RateLimited, Violation
+from chassis.errors import DomainError, PermissionDenied
 from chassis.identity import Principal
 from chassis.ids import new_id
 
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())
 
-log = structlog.get_logger()
-
 
 @dataclass(frozen=True, slots=True)
-class SendLimits:
-    """How much may be sent: each SMS costs money, and whoever owns a range of numbers earns by what is sent to it."""
+class Given:
+    """A code, and what it was sent for."""
 
-    countries: frozenset[str]
-    per_phone: Allowance
-    per_range: Allowance
-    per_day: int
+    challenge_id: uuid.UUID
+    code: str
+    purpose: str
 
 
 class OtpService:
@@ -53,7 +41,7 @@ class OtpService:
         sessions: SessionService,
         *,
         pepper: bytes,
-        sends: SendLimits,
+        sends: Sends,
         guesses: Guesses,
     ) -> None:
         self._challenges = challenges
@@ -62,13 +50,6 @@ class OtpService:
         self._pepper = pepper
         self._sends = sends
         self._guesses = guesses
-
-    def recipient(self, phone: str) -> str:
-        """`phone` in E.164 form; raises InvalidArgument for one that we don't send to."""
-        number = phones.normalise(phone)
-        if phones.country(number) not in self._sends.countries:
-            raise InvalidArgument(Violation("phone", "is in a country that we don't send codes to"))
-        return number
 
     async def request(
         self, tx: Transaction, phone: str, purpose: str = Purpose.SIGN_IN
@@ -88,25 +69,24 @@ class OtpService:
         numbers = sorted(phone for phone, _ in wanted)
         for phone in numbers:
             await self._guesses.check_open(tx, phone)
-            await self._sends.per_phone.take(tx, phone)
-        for phone in numbers:
-            await self._sends.per_range.take(tx, range_of(phone))
-        challenges = []
-        for phone, purpose in wanted:
+        await self._sends.take_codes(tx, numbers)
+        challenges = {}
+        for phone, purpose in sorted(wanted):
             challenge_id, code = new_id(), new_code()
             await self._challenges.replace(
                 tx, challenge_id, phone, purpose, hashed(self._pepper, challenge_id, code)
             )
-            challenges.append((challenge_id, message(code, purpose)))
+            text = sign_in_code if purpose == Purpose.SIGN_IN else confirmation_code
+            challenges[phone, purpose] = challenge_id, text(code, LIFETIME)
         for _ in wanted:
-            await self._spend(tx)
-        return challenges
+            await self._sends.spend(tx)
+        return [challenges[one] for one in wanted]
 
     async def verify(
         self, tx: Transaction, challenge_id: uuid.UUID, code: str
     ) -> SignedIn | DomainError:
         """A session for whoever holds the phone. A refusal is returned, not raised, so that the try stays counted."""
-        phone = await self.prove(tx, challenge_id, code, Purpose.SIGN_IN)
+        phone = await self._prove(tx, Given(challenge_id, code, Purpose.SIGN_IN))
         if isinstance(phone, DomainError):
             return phone
         try:
@@ -115,27 +95,24 @@ class OtpService:
             return error
         return await self._sessions.start(tx, user)
 
-    async def prove(
-        self, tx: Transaction, challenge_id: uuid.UUID, code: str, purpose: str
-    ) -> str | DomainError:
-        """The phone that its holder proved to hold, by the code sent to it for `purpose`; else the refusal, returned
-        and not raised, so that the try stays counted.
+    async def prove_all(
+        self, tx: Transaction, given: Sequence[Given]
+    ) -> list[str | DomainError | None]:
+        """The phones that their holder proved to hold, by the codes sent to them; or for the first code that is wrong the
+        refusal, returned and not raised, so that the try stays counted, and for all others None: they stay good.
         """
-        found = await self._challenges.look(tx, challenge_id, purpose)
-        if found is None:
-            return refused()
-        phone, is_live = found
-        if not is_live:
-            await self._guesses.try_in_vain(tx, phone)
-            return refused()
-        guess = await self._guesses.begin(tx, phone)
-        given = hashed(self._pepper, challenge_id, code)
-        if not await self._challenges.try_code(tx, challenge_id, given):
-            if guess.is_last:
-                await self._guesses.note_locked(tx, guess, await self._users.id_of(tx, phone))
-            return refused()
-        await self._guesses.succeeded(tx, guess)
-        return phone
+        found = [await self._challenges.look(tx, one.challenge_id, one.purpose) for one in given]
+        proven: dict[int, str | DomainError] = {}
+        # In the order of the phones, as everybody locks them.
+        for place in sorted(range(len(given)), key=lambda place: str(found[place])):
+            outcome = await self._prove(tx, given[place])
+            if isinstance(outcome, DomainError):
+                for other in proven:
+                    await self._challenges.issue_again(tx, given[other].challenge_id)
+                proven = {place: outcome}
+                break
+            proven[place] = outcome
+        return [proven.get(place) for place in range(len(given))]
 
     async def forget(self, tx: Transaction, phone: str) -> None:
         """Forget what was sent to `phone`; how often it was is remembered for a day, lest it be sent to without end."""
@@ -153,11 +130,20 @@ class OtpService:
             last_digits=number[-4:],
         )
 
-    async def _spend(self, tx: Transaction) -> None:
-        if not await self._challenges.spend(tx, india.today(), self._sends.per_day):
-            metrics.REFUSED.labels("otp day").inc()
-            log.error("no more codes are sent today", limit=self._sends.per_day)
-            raise RateLimited(
-                "No more codes can be sent today: try again tomorrow.",
-                retry_after=india.seconds_left_today(),
-            )
+    async def _prove(self, tx: Transaction, given: Given) -> str | DomainError:
+        """The phone that the code was sent to; else the refusal, returned and not raised, so that the try stays counted."""
+        found = await self._challenges.look(tx, given.challenge_id, given.purpose)
+        if found is None:
+            return refused()
+        phone, is_live = found
+        if not is_live:
+            await self._guesses.try_in_vain(tx, phone)
+            return refused()
+        guess = await self._guesses.begin(tx, phone)
+        code_hash = hashed(self._pepper, given.challenge_id, given.code)
+        if not await self._challenges.try_code(tx, given.challenge_id, code_hash):
+            if guess.is_last:
+                await self._guesses.note_locked(tx, guess, await self._users.id_of(tx, phone))
+            return refused()
+        await self._guesses.succeeded(tx, guess)
+        return phone

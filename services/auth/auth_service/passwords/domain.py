@@ -26,10 +26,3 @@ def refused() -> Unauthenticated:
         "The phone and password do not match: try again, or sign in with a code.",
         reason="CREDENTIALS_INVALID",
     )
-
-
-def was_set() -> str:
-    """The text message to whoever's password was set."""
-    return (
-        "Your PropMubi password was set. If that was not you, sign in with a code and set another."
-    )

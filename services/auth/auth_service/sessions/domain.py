@@ -100,11 +100,3 @@ class RefreshTokenReused(Unauthenticated):
     def __init__(self, phone: str) -> None:
         super().__init__(REFUSED, reason="REFRESH_TOKEN_INVALID")
         self.phone = phone
-
-
-def was_reused() -> str:
-    """The text message to whoever's session was ended so."""
-    return (
-        "One of your PropMubi sign-ins was used from elsewhere, so we ended it. If that was not you, sign in and "
-        "end your other sessions."
-    )

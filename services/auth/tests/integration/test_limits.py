@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from sqlalchemy import event
 
+from auth_service import metrics, texts
 from auth_service.guesses import MOST_IN_A_ROW
 from auth_service.otp.domain import MAX_ATTEMPTS
 from chassis.context import current_call_or_none
@@ -18,6 +19,7 @@ from propmubi.auth.v1 import auth_pb2 as pb
 from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth, other_than
 
 UNKNOWN = "+919876500000"
+PASSWORD = "monsoon tiffin lantern quartz"
 DEFAULT: dict[str, Any] = {"otp_send_limit_per_phone": None}
 UNLIMITED = {"auth_limit_per_identifier": "1000/15m", "auth_failures_per_identifier": "1000/1h"}
 
@@ -95,6 +97,24 @@ async def test_a_day_has_so_many_codes(run_auth: RunAuth) -> None:
         assert 0 < await wait_to_ask(auth) <= 24 * 3600
         await auth.rows("update otp_days set day = day - 1")
         await ask(auth)
+
+
+async def test_notices_are_of_the_days_messages_too_and_ten_a_day_for_a_phone(
+    run_auth: RunAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = metrics.REFUSED.labels("notice phone")._value
+    sent, kept_back = "set by somebody with a token", refused.get()
+    monkeypatch.setattr(texts, "PASSWORD_SET", sent)
+    async with run_auth(auth_limit_per_identifier="1000/1m") as auth:
+        token = (await auth.sign_in()).access_token
+        await auth.set_password(token, PASSWORD, confirmation=await auth.confirmation(token))
+        for _ in range(11):
+            await auth.set_password(token, PASSWORD, current_password=PASSWORD)
+        async with asyncio.timeout(5):
+            while refused.get() < kept_back + 2:  # noqa: ASYNC110  A metric tells nobody.
+                await asyncio.sleep(0.005)
+        assert [message["body"] for message in auth.messages(PHONE)].count(sent) == 10
+        assert [row["sent"] for row in await auth.rows("select sent from otp_days")] == [12]
 
 
 async def test_of_a_hundred_guesses_at_once_ten_count_and_five_are_compared(auth: Auth) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from auth_service.otp.domain import Purpose, hashed, message, new_code
+from auth_service import texts
+from auth_service.otp.domain import LIFETIME, hashed, new_code
 from auth_service.sessions.domain import GRACE, IDLE, UsedToken, new_token, successor
 from auth_service.settings import AuthSettings
 from auth_service.signing_keys.domain import PUBLISHED_AHEAD, Cipher, due, new_key, signing
@@ -16,6 +17,7 @@ from chassis.errors import PermissionDenied
 from chassis.quota import Quota
 from chassis.rules import field_rules
 from chassis.settings import clear
+from chassis.sms import segments
 from propmubi.auth.v1.auth_pb2 import TokenResponse
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -50,11 +52,13 @@ def test_codes_have_six_digits_and_are_bound_to_their_challenge() -> None:
     assert hashed(b"pepper", one, "123456") != hashed(b"salt", one, "123456")
 
 
-def test_the_message_says_what_its_code_is_for() -> None:
-    ours = Purpose.CONFIRM.of(uuid.uuid4())
-    assert message("123456", Purpose.SIGN_IN).startswith("123456 is your PropMubi code")
-    assert message("123456", ours).startswith("123456 confirms a change to your PropMubi account")
-    assert ours != Purpose.CONFIRM.of(uuid.uuid4())
+def test_a_text_says_what_its_code_is_for_and_every_one_is_paid_once() -> None:
+    sign_in = texts.sign_in_code("123456", LIFETIME)
+    confirm = texts.confirmation_code("123456", LIFETIME)
+    assert sign_in.startswith("123456 is your PropMubi code, good for 5 minutes")
+    assert confirm.startswith("123456 confirms a change to your PropMubi account")
+    notices = (texts.PASSWORD_SET, texts.PHONE_CHANGED, texts.SESSION_ENDED)
+    assert {segments(text) for text in (sign_in, confirm, *notices)} == {1}
 
 
 def test_successors_are_stable_keyed_and_as_long_as_tokens() -> None:

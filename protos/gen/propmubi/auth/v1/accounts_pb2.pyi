@@ -286,17 +286,35 @@ Global___ExportMeResponse: _TypeAlias = ExportMeResponse  # noqa: Y015
 
 @_typing.final
 class EraseMeRequest(_message.Message):
-    """Asks to be erased."""
+    """Asks to be erased, with what proves whose account it is: the password there is, or a confirmation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    CURRENT_PASSWORD_FIELD_NUMBER: _builtins.int
+    CONFIRMATION_FIELD_NUMBER: _builtins.int
+    current_password: _builtins.str
+    """The password there is; leave it out where a confirmation is sent."""
+    @_builtins.property
+    def confirmation(self) -> Global___Confirmation:
+        """The code from `POST /v1/users/me/otp`; leave it out where the current password is sent."""
+
     def __init__(
         self,
+        *,
+        current_password: _builtins.str | None = ...,
+        confirmation: Global___Confirmation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation", "_current_password", b"_current_password", "confirmation", b"confirmation", "current_password", b"current_password"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation", "_current_password", b"_current_password", "confirmation", b"confirmation", "current_password", b"current_password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__confirmation: _TypeAlias = _typing.Literal["confirmation"]  # noqa: Y015
+    _WhichOneofArgType__confirmation: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation"]  # noqa: Y015
+    _WhichOneofReturnType__current_password: _TypeAlias = _typing.Literal["current_password"]  # noqa: Y015
+    _WhichOneofArgType__current_password: _TypeAlias = _typing.Literal["_current_password", b"_current_password"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confirmation) -> _WhichOneofReturnType__confirmation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__current_password) -> _WhichOneofReturnType__current_password | None: ...
 
 Global___EraseMeRequest: _TypeAlias = EraseMeRequest  # noqa: Y015

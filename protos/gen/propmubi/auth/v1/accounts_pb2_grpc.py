@@ -103,8 +103,8 @@ class AccountServiceServicer:
     def ChangePhone(self, request, context):
         """Change one's phone.
 
-        Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
-        means asking for both anew. All other sessions end.
+        Needs both codes from `POST /v1/users/me/phone/otp`. A mistyped one may be tried again: it leaves the other as good as
+        it was. All other sessions end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +122,7 @@ class AccountServiceServicer:
     def EraseMe(self, request, context):
         """Erase one's account, for good.
 
+        Needs the password there is, or a one-time password from `POST /v1/users/me/otp`: whoever has stolen a token must not.
         One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
         again as a new person. What was agreed in a sale stays with its parties, as the law asks.
         """

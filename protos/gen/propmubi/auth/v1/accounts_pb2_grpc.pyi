@@ -53,8 +53,8 @@ class AccountServiceStub:
     ChangePhone: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ChangePhoneRequest, _auth_pb2.User]
     """Change one's phone.
 
-    Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
-    means asking for both anew. All other sessions end.
+    Needs both codes from `POST /v1/users/me/phone/otp`. A mistyped one may be tried again: it leaves the other as good as
+    it was. All other sessions end.
     """
     ExportMe: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ExportMeRequest, _accounts_pb2.ExportMeResponse]
     """Everything kept here about oneself, to keep or to take elsewhere.
@@ -64,6 +64,7 @@ class AccountServiceStub:
     EraseMe: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.EraseMeRequest, _empty_pb2.Empty]
     """Erase one's account, for good.
 
+    Needs the password there is, or a one-time password from `POST /v1/users/me/otp`: whoever has stolen a token must not.
     One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
     again as a new person. What was agreed in a sale stays with its parties, as the law asks.
     """
@@ -91,8 +92,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ChangePhone: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ChangePhoneRequest, _auth_pb2.User]  # type: ignore[assignment]
     """Change one's phone.
 
-    Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
-    means asking for both anew. All other sessions end.
+    Needs both codes from `POST /v1/users/me/phone/otp`. A mistyped one may be tried again: it leaves the other as good as
+    it was. All other sessions end.
     """
     ExportMe: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ExportMeRequest, _accounts_pb2.ExportMeResponse]  # type: ignore[assignment]
     """Everything kept here about oneself, to keep or to take elsewhere.
@@ -102,6 +103,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     EraseMe: _aio.UnaryUnaryMultiCallable[_accounts_pb2.EraseMeRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Erase one's account, for good.
 
+    Needs the password there is, or a one-time password from `POST /v1/users/me/otp`: whoever has stolen a token must not.
     One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
     again as a new person. What was agreed in a sale stays with its parties, as the law asks.
     """
@@ -150,8 +152,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.User, _abc.Awaitable[_auth_pb2.User]]:
         """Change one's phone.
 
-        Needs both codes from `POST /v1/users/me/phone/otp`. A wrong code for the new phone may be tried again; one for the old phone
-        means asking for both anew. All other sessions end.
+        Needs both codes from `POST /v1/users/me/phone/otp`. A mistyped one may be tried again: it leaves the other as good as
+        it was. All other sessions end.
         """
 
     @_abc_1.abstractmethod
@@ -173,6 +175,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Erase one's account, for good.
 
+        Needs the password there is, or a one-time password from `POST /v1/users/me/otp`: whoever has stolen a token must not.
         One's sessions end, one's personal data is masked in every service, and the phone is free to sign up
         again as a new person. What was agreed in a sale stays with its parties, as the law asks.
         """

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -311,7 +312,7 @@ async def open_database(settings: ServiceSettings) -> AsyncIterator[Database]:
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     readers = max(1, settings.database_pool_size // 2)
     engine = create_async_engine(
-        url.set(drivername="postgresql+asyncpg"),
+        url.set(drivername="postgresql+asyncpg", query={}),
         pool_size=max(1, settings.database_pool_size - readers),
         max_overflow=0,
         # asyncpg itself begins and ends transactions, so that SQLAlchemy's work is paid only by what it executes.
@@ -323,7 +324,8 @@ async def open_database(settings: ServiceSettings) -> AsyncIterator[Database]:
         connect_args={
             **options,
             "prepared_statement_cache_size": settings.database_statement_cache_size,
-            "async_creator_fn": connect,
+            # What the address says behind a `?`, such as sslmode, is asyncpg's to read, as for reads.
+            "async_creator_fn": partial(connect, dsn),
         },
     )
     _observe_statements(engine)

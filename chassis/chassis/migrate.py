@@ -15,6 +15,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -24,7 +25,7 @@ from alembic.config import Config
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, pool, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chassis import tables
@@ -76,8 +77,7 @@ def role_url(admin_url: str, role: str, password: str) -> str:
 
 def run_migrations() -> None:
     """What a service's migrations/env.py calls."""
-    url = make_url(context.config.attributes["url"]).set(drivername="postgresql+asyncpg")
-    asyncio.run(_run_migrations(url.render_as_string(hide_password=False)))
+    asyncio.run(_run_migrations(make_url(context.config.attributes["url"])))
 
 
 def create_platform_tables(op: Operations) -> None:
@@ -90,8 +90,14 @@ def drop_platform_tables(op: Operations) -> None:
     tables.metadata.drop_all(op.get_bind())
 
 
-async def _run_migrations(url: str) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+async def _run_migrations(url: URL) -> None:
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    engine = create_async_engine(
+        url.set(drivername="postgresql+asyncpg", query={}),
+        poolclass=pool.NullPool,
+        # What the address says behind a `?`, such as sslmode, is asyncpg's to read.
+        connect_args={"async_creator_fn": partial(asyncpg.connect, dsn)},
+    )
     async with engine.connect() as connection:
         await connection.run_sync(_migrate)
         await connection.commit()

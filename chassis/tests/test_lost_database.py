@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy import literal, select, text
 
+from chassis import migrate
 from chassis.database import Database, open_database
 from chassis.errors import Unavailable
 from chassis.lease import Lease
@@ -99,3 +100,21 @@ async def test_no_database_at_all_is_the_same_error() -> None:
         with pytest.raises(Unavailable):
             async with database.transaction():
                 pass
+
+
+async def test_a_server_without_tls_is_refused_where_the_address_asks_for_it(
+    service_database: ServiceDatabase,
+) -> None:
+    """The tests' server speaks none. By what was before, nothing but the environment could ask for it."""
+    url = await service_database("projects")
+    async with open_database(settings(f"{url}?sslmode=disable")) as database:
+        assert await database.fetch(ONE)
+    strict = f"{url}?sslmode=require"
+    async with open_database(settings(strict)) as database:
+        with pytest.raises(Unavailable):
+            await database.fetch(ONE)
+        with pytest.raises(Unavailable):
+            async with database.transaction() as tx:
+                await tx.execute(ONE)
+    with pytest.raises(ConnectionError):
+        await asyncio.to_thread(migrate.upgrade, strict, "projects")

@@ -1,6 +1,6 @@
 """What auth counts."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 # Many sent for few verified is how SMS fraud looks.
 OTP = Counter(
@@ -20,4 +20,8 @@ LOCKED = Counter(
 )
 REFRESH_REUSE = Counter(
     "propmubi_refresh_token_reuse_total", "Sessions ended because a used refresh token came back."
+)
+# Another one is made a day before, and published before it signs.
+SIGNING_KEY_RETIRES = Gauge(
+    "propmubi_signing_key_retires_timestamp_seconds", "When the last of the signing keys retires."
 )

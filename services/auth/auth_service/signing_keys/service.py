@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePublicKey,
 )
 
-from auth_service import audit
+from auth_service import audit, metrics
 from auth_service.signing_keys.domain import (
     ALGORITHM,
     Cipher,
@@ -124,6 +124,8 @@ class SigningKeys:
         }
         self._keys = keys
         self._jwks = GetJwksResponse(keys=[_published(key) for key in keys.values()])
+        last = max((key.retires_at.timestamp() for key in keys.values()), default=0.0)
+        metrics.SIGNING_KEY_RETIRES.set(last)
 
     async def _keep(self) -> None:
         await self.load()

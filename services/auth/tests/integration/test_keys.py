@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
+from prometheus_client import REGISTRY
 
 from auth_service.sealing import WrongSecret
 from auth_service.signing_keys.domain import Cipher
@@ -70,6 +71,14 @@ async def test_replicas_that_start_at_once_make_one_key(run_auth: RunAuth) -> No
         replicas = [SigningKeys(first.database, Cipher("keys-" + SECRET)) for _ in range(8)]
         await asyncio.gather(*(replica.make_due() for replica in replicas))
         assert len(await first.rows("select from signing_keys")) == 1
+
+
+async def test_each_replica_tells_when_the_last_key_retires(auth: Auth) -> None:
+    await age(auth, timedelta(days=3))
+    await keys_of(auth).load()
+    [last] = await auth.rows("select max(retires_at) as at from signing_keys")
+    told = REGISTRY.get_sample_value("propmubi_signing_key_retires_timestamp_seconds")
+    assert told == last["at"].timestamp()
 
 
 async def test_a_private_key_is_useless_without_its_secret(auth: Auth) -> None:

@@ -29,6 +29,7 @@ class Town(Journey):
         )
         self.platform = platform
         self.listing_id = ""
+        self.project_id = ""
         self._free_units: list[str] = []
 
     def found(self) -> None:
@@ -39,8 +40,9 @@ class Town(Journey):
         assert self.meera.tokens is not None
         own = {"builder_id": self.meera.tokens["user"]["builder_id"]}
         (project,) = self._call("GET", "/v1/projects", params=own)["projects"]
+        self.project_id = project["id"]
         free = {"status": "available", "page_size": 100}
-        units = self._call("GET", f"/v1/projects/{project['id']}/units", params=free)["units"]
+        units = self._call("GET", f"/v1/projects/{self.project_id}/units", params=free)["units"]
         self._free_units = [unit["id"] for unit in units]
 
     def wake(self) -> None:

@@ -1,30 +1,30 @@
-"""A rollout under load: every process is replaced, one replica after the other, at 200 requests a second; none fails."""
+"""A rollout under load: one replica of every process is replaced while the other serves; no request fails.
+
+In the suite once; `make bench-faults` replaces both of each, twice, at 200 requests a second.
+"""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import aiohttp
 import psutil
 
 from devstack import secretfile
-from devstack.journey import new_phone
 from devstack.platform import PROCESSES, SERVICES, Platform
 from devstack.process import free_port, spawn, stop
 from devstack.testing_platform import RunningPlatform
-from devstack.testing_town import REQUEST_SECONDS, Town, founded
+from devstack.testing_town import founded
 from tests.chaos.conftest import check_events, eventually, process_of
+from tests.chaos.open_loop import PER_SECOND, OpenLoop, gateway_at
 
-PER_SECOND = 200
-AT_ONCE = 100
+# How often one replica of each process gives way to another.
+ROLLS = int(os.environ.get("CHAOS_ROLLS", "1"))
 
 
 def module_of(name: str) -> str:
@@ -96,64 +96,7 @@ class Replica:
         await eventually(started_again, f"{self.name}'s successor")
 
 
-@dataclass
-class Load:
-    """Requests at an even rate to the gateways in rotation, in turns; fewer only while AT_ONCE wait for an answer."""
-
-    town: Town
-    rotation: dict[int, aiohttp.ClientSession]
-    sent: int = 0
-    waiting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
-    outcomes: Counter[str] = field(default_factory=Counter)
-    leads: list[str] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as requests:
-            sending = requests.create_task(self._send(requests))
-            yield
-            sending.cancel()
-
-    async def _send(self, requests: asyncio.TaskGroup) -> None:
-        next_at = time.monotonic()
-        while True:
-            next_at = max(next_at + 1 / PER_SECOND, time.monotonic() - 0.1)
-            await asyncio.sleep(next_at - time.monotonic())
-            await self.waiting.acquire()
-            self.sent += 1
-            requests.create_task(self._request(self.sent))
-
-    async def _request(self, number: int) -> None:
-        gateways = list(self.rotation.values())
-        http, own = gateways[number % len(gateways)], self.town.asha.headers
-        # Reads and writes of all four services, most of them of listings.
-        match number // 2 % 10:
-            case 0:
-                asked = http.post("/v1/enquiries", json=self.town.enquiry())
-            case 1:
-                asked = http.post("/v1/auth/otp", json={"phone": new_phone()})
-            case 2:
-                asked = http.get("/v1/auth/sessions", headers=own)
-            case 3:
-                asked = http.get("/v1/leads", headers=own)
-            case 4:
-                asked = http.get("/v1/projects")
-            case _:
-                asked = http.get(f"/v1/listings/{self.town.listing_id}")
-        try:
-            async with asked as answer:
-                body = await answer.text()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            self.outcomes[f"{number // 2 % 10}: {error!r}"] += 1
-            return
-        finally:
-            self.waiting.release()
-        self.outcomes["answered" if answer.ok else f"{answer.url.path}: {body}"] += 1
-        if answer.ok and answer.url.path == "/v1/enquiries":
-            self.leads.append(json.loads(body)["id"])
-
-
-async def roll(replicas: Sequence[Replica], others: Sequence[Replica], load: Load) -> None:
+async def roll(replicas: Sequence[Replica], others: Sequence[Replica], load: OpenLoop) -> None:
     """Replace all of `replicas` at once, and return when whoever calls the `others` calls their successors too."""
     gateway, *services = replicas
     # What Kubernetes does first: no load balancer sends anything new there.
@@ -209,17 +152,14 @@ async def test_no_request_fails_while_every_process_is_replaced(
             stack.callback(replica.stop)
             replica.start()
         await serving(second[1:], gateways[beside["gateway"]])
-        load = Load(town, gateways)
+        load = OpenLoop(town, gateways)
         async with load.running():
-            await roll(second, first, load)
-            await roll(first, second, load)
-        assert load.outcomes == {"answered": load.sent}
-        assert load.sent > PER_SECOND
+            for turn in range(ROLLS):
+                leaving, staying = (second, first) if turn % 2 else (first, second)
+                await roll(leaving, staying, load)
+        load.tell("rolling restart")
+        assert load.failed == []
+        assert load.answered.total() == load.offered > PER_SECOND
         stored = "select count(*) from crm.leads where id = any($1::uuid[])"
         assert await town.value(stored, load.leads) == len(load.leads)
         await check_events(town)
-
-
-def gateway_at(port: int) -> aiohttp.ClientSession:
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-    return aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=timeout)

@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search compose-env compose-smoke lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search bench-faults compose-env compose-up compose-smoke drill-restore drill-pgbouncer lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -37,12 +37,24 @@ deploy: ## Migrate and roll out in the cluster that kubectl reaches [overlay=sta
 compose-env: setup ## Make the secrets of deploy/compose, once
 	@exec $(BIN)/python -m devstack compose-env
 
+compose-up: setup ## Build and start deploy/compose, and wait until it serves (needs Docker)
+	@exec $(BIN)/python -m devstack compose-up
+
 ##@ Prove
 test: setup ## Every test, or those of one member [svc=auth|agents|crm|projects|gateway|chassis|devstack|tests] [args="-k lead"]
 	@exec $(BIN)/pytest -n 2 $(TESTS) $(args)
 
-compose-smoke: setup ## Build the images, run deploy/compose, break it and see that nothing is lost (needs Docker)
-	@exec $(BIN)/python -m deploy.compose.smoke
+bench-faults: setup ## Replace every process and restart Postgres at 200 requests a second, and say what callers noticed
+	@CHAOS_PER_SECOND=200 CHAOS_ROLLS=4 exec $(BIN)/pytest -q -s tests/chaos/test_rolling.py tests/chaos/test_postgres.py
+
+drill-restore: setup ## Take a running platform's Postgres back to a moment before now, and see that it goes on
+	@exec $(BIN)/python -m deploy.drills.restore
+
+drill-pgbouncer: setup ## Run the platform behind PgBouncer in transaction mode, with a crowd (needs PgBouncer)
+	@exec $(BIN)/python -m deploy.drills.pgbouncer
+
+compose-smoke: setup ## Build the images, run deploy/compose, break it and see that nothing is lost (needs Docker) [args="prometheus alertmanager"]
+	@exec $(BIN)/python -m deploy.compose.smoke $(args)
 
 check: check-python check-protos check-contract check-typescript ## Everything CI checks besides the tests
 	@echo "All checks passed."

@@ -90,6 +90,7 @@ def main() -> None:
     )
     commands.add_parser("clean", help="remove all local data")
     commands.add_parser("compose-env", help="make the secrets of deploy/compose")
+    commands.add_parser("compose-up", help="start deploy/compose")
     wanted = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
@@ -110,6 +111,8 @@ def main() -> None:
                 clean(var)
             case "compose-env":
                 compose_env.write(ROOT / "deploy" / "compose" / ".env")
+            case "compose-up":
+                compose_env.up(ROOT / "deploy" / "compose")
     except Problem as problem:
         sys.exit(f"✗ {problem}")
     except PermissionError as error:

@@ -2,18 +2,21 @@
 kills each container in turn and then all of them while enquiries come in, and takes everything down.
 
 What was acknowledged must be there, once. Only text messages go to a stand-in, whose output tells the passwords.
+Named as arguments, services of the profile `observability` come up as well and must see the platform.
 """
 
+import json
 import os
 import secrets
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -186,7 +189,39 @@ def check_kept(containers: Containers, town: Town, enquiries: Enquiries) -> None
     )
 
 
-def smoke(containers: Containers, folder: Path) -> None:
+def check_watched(containers: Containers, watchers: Sequence[str]) -> None:
+    """What watches starts on its configuration, stays up, and sees all five processes."""
+    with timed(f"{', '.join(watchers)} up"):
+        containers.up(*watchers)
+
+    def prometheus(path: str) -> Any:
+        address = f"http://127.0.0.1:9090/api/v1/{path}"
+        return json.loads(containers.inside("prometheus", "wget", "-qO-", address).stdout)["data"]
+
+    if "prometheus" in watchers:
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            targets = prometheus("targets?state=active")["activeTargets"]
+            seen = {found["labels"]["job"] for found in targets if found["health"] == "up"}
+            told = prometheus("alertmanagers")["activeAlertmanagers"]
+            if seen == set(PROCESSES) and ("alertmanager" not in watchers or told):
+                break
+            if time.monotonic() > give_up:
+                raise Failure(f"Prometheus sees {seen or 'nobody'} and tells {told or 'nobody'}")
+            time.sleep(PAUSE_SECONDS)  # It asks every fifteen seconds.
+        rules = [rule for group in prometheus("rules")["groups"] for rule in group["rules"]]
+        if faulty := [rule["name"] for rule in rules if rule["health"] == "err"]:
+            raise Failure(f"Prometheus can't evaluate {faulty}")
+        say(
+            f"Prometheus scrapes all five, evaluates {len(rules)} rules and tells {len(told)} Alertmanager"
+        )
+    for name in watchers:
+        found = containers.inspect(name)
+        if found["RestartCount"] or not found["State"]["Running"]:
+            raise Failure(f"{name} does not stay up")
+
+
+def smoke(containers: Containers, folder: Path, watchers: Sequence[str]) -> None:
     build(containers)
     with timed("docker compose up --wait, on empty volumes"):
         containers.up()
@@ -196,6 +231,8 @@ def smoke(containers: Containers, folder: Path) -> None:
         town = Town(containers, http, folder)
         with timed("the journey, from sign-in to a booked flat"):
             town.found()
+        if watchers:
+            check_watched(containers, watchers)
         enquiries = Enquiries(url, town.listing_id)
         for victim in VICTIMS:
             with enquiries.coming_in():
@@ -228,7 +265,7 @@ def main() -> None:
         containers = Containers(f"propmubi-smoke-{port}", told, port, version)
         began = time.monotonic()
         try:
-            smoke(containers, folder)
+            smoke(containers, folder, sys.argv[1:])
         except (Failure, Difference) as failure:
             say(containers.troubles())
             sys.exit(f"✗ {failure}")

@@ -69,8 +69,10 @@ class Containers:
         tag = f"propmubi/{process}:{self.version}"
         return docker("build", "--quiet", "--build-arg", f"SERVICE={process}", "--tag", tag, ".")
 
-    def up(self) -> None:
-        self.compose("up", "--detach", "--wait", "--wait-timeout", int(PATIENCE_SECONDS))
+    def up(self, *services: str) -> None:
+        """Start `services`, or all that is in no profile, and wait until they are well."""
+        patience = int(PATIENCE_SECONDS)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", patience, *services)
         lines = self.compose("ps", "--all", "--format", "{{.Service}} {{.ID}}").splitlines()
         self._ids = dict(line.split() for line in lines)
 

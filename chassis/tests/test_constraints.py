@@ -80,9 +80,9 @@ def test_text_may_have_lines_and_what_the_scripts_of_india_are_joined_with() -> 
 
 
 def test_64_bit_numbers_fit_a_javascript_number() -> None:
-    assert faults(listings.ListListingsRequest(price_max=2**53)) == {
-        "price_max": "must be at most 9007199254740991"
-    }
+    assert faults(
+        listings.ListListingsRequest(filters=listings.ListingFilters(price_max=2**53))
+    ) == {"filters.price_max": "must be at most 9007199254740991"}
 
 
 def test_what_only_the_server_sets_is_ignored() -> None:

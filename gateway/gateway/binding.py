@@ -3,6 +3,7 @@
 - A path parameter that breaks its rules names nothing that exists: 404, so that ids stay opaque.
 - The body must say that it is application/json; an absent one is an empty object.
 - The keys of a PATCH are its update mask.
+- A message of the query is there when one of its fields is: they stand in the query by their own names.
 - If-Match carries `"<version>-<hash>"`, whose version becomes `expected_version`. What was never one of our tags
   becomes version -1, which nothing has: the service answers 404 or 412, as it would for any other.
 """
@@ -19,7 +20,7 @@ from pydantic_core import ValidationError
 
 from chassis.errors import InvalidArgument, NotFound, Violation
 from gateway.errors import EdgeError
-from gateway.operation import Operation, body_fields, query_fields
+from gateway.operation import Operation, asked_fields, body_fields, parameters_of, query_fields
 from gateway.schemas import Shape, Source, validator, violations
 
 TAG: Final = re.compile(r'"([0-9]{1,18})-[^"]*"')
@@ -38,6 +39,12 @@ class Binder:
         self.path = validator(addressed, Shape.INPUT, Source.TEXT) if addressed else None
         self.query = validator(asked, Shape.INPUT, Source.TEXT)
         self.query_fields: dict[str, FieldDescriptor] = {field.name: field for field in asked}
+        self.messages: dict[str, str] = {
+            parameter.name: field.name
+            for field in asked_fields(operation)
+            for parameter in parameters_of(field)
+            if parameter is not field
+        }
         self.body = validator(
             body_fields(operation), Shape.PATCH if patch else Shape.INPUT, Source.JSON
         )
@@ -114,9 +121,13 @@ class Binder:
             else:
                 given[name] = value
         try:
-            values.update(self.query.validate_python(given))
+            valid: dict[str, Any] = self.query.validate_python(given)
         except ValidationError as error:
             faults += violations(error.errors(include_url=False, include_input=False), "query")
+            return
+        for name, value in valid.items():
+            message = self.messages.get(name)
+            (values if message is None else values.setdefault(message, {}))[name] = value
 
 
 def decoded(text: bytes) -> str:

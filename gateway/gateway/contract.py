@@ -162,10 +162,11 @@ def batch_of(method: MethodDescriptor, name: str) -> MethodDescriptor | None:
     if not (
         len(method.input_type.fields) == len(asked) == len(answered) == 1
         and len(lists) == 2
+        and asked[0].message_type is None
         and answered[0].message_type is method.output_type
     ):
         raise ContractError(
-            f"{method.full_name}: its batch {name} takes a list of its one field and gives one of its reply"
+            f"{method.full_name}: its batch {name} takes a list of its one plain field and gives one of its reply"
         )
     return batch
 

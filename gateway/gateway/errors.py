@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import grpc
@@ -95,22 +96,32 @@ def from_domain(error: DomainError) -> EdgeError:
     return _told(HTTP_STATUS[STATUS_OF_KIND[error.kind]], error)
 
 
-def from_rpc(error: grpc.aio.AioRpcError) -> EdgeError:
-    """What a service answered. The words of faults, and of gRPC's own machinery, stay inside."""
+def from_rpc(error: grpc.aio.AioRpcError, unnamed: Iterable[str] = ()) -> EdgeError:
+    """What a service answered. The words of faults, and of gRPC's own machinery, stay inside.
+
+    Services name a field by its path in the request; clients know nothing of the messages `unnamed`.
+    """
     code = error.code()
     answer = from_rpc_error(error)
     if answer is None:
         return EdgeError(HTTP_STATUS[code])
     if not isinstance(answer, RateLimited) or _is_deliberate(error):
-        return _told(HTTP_STATUS[code], answer)
+        return _told(HTTP_STATUS[code], answer, unnamed)
     return EdgeError(502)  # gRPC's own RESOURCE_EXHAUSTED: a message beyond the size limit.
+
+
+def _as_sent(violation: Violation, unnamed: Iterable[str]) -> Violation:
+    for message in unnamed:
+        if violation.field.startswith(f"{message}."):
+            return replace(violation, field=violation.field.removeprefix(f"{message}."))
+    return violation
 
 
 def _is_deliberate(error: grpc.aio.AioRpcError) -> bool:
     return any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
 
 
-def _told(status: int, error: DomainError) -> EdgeError:
+def _told(status: int, error: DomainError, unnamed: Iterable[str] = ()) -> EdgeError:
     headers: Headers = ()
     if status == 401:
         headers = ((b"www-authenticate", CHALLENGE),)
@@ -118,8 +129,9 @@ def _told(status: int, error: DomainError) -> EdgeError:
         headers = (retry_after(error.retry_after),)
     elif status == 503:
         headers = (retry_after(RETRY_SECONDS),)
+    violations = [_as_sent(each, unnamed) for each in error.violations]
     return EdgeError(
-        status, error.message, code=error.reason, violations=error.violations, headers=headers
+        status, error.message, code=error.reason, violations=violations, headers=headers
     )
 
 

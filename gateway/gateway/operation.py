@@ -6,7 +6,7 @@ from typing import Final, Literal
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from chassis.rules import message_of
+from chassis.rules import is_nested, message_of
 from propmubi.options.v1.options_pb2 import CachePolicy, Caller, Download, RateLimit, Upload
 
 EMPTY: Final = "google.protobuf.Empty"
@@ -52,7 +52,7 @@ class Operation:
     description: str
 
 
-def query_fields(operation: Operation) -> list[FieldDescriptor]:
+def asked_fields(operation: Operation) -> list[FieldDescriptor]:
     """The request's fields that travel in the query: those that neither path, body nor header carries."""
     if operation.body == "*" or operation.upload is not None:
         return []
@@ -60,6 +60,24 @@ def query_fields(operation: Operation) -> list[FieldDescriptor]:
     if operation.download is not None:
         elsewhere |= PAGING
     return [field for field in operation.method.input_type.fields if field.name not in elsewhere]
+
+
+def parameters_of(field: FieldDescriptor) -> list[FieldDescriptor]:
+    """The parameters of a query that a field is: of a message, its own fields."""
+    return list(message_of(field).fields) if is_nested(field) else [field]
+
+
+def query_fields(operation: Operation) -> list[FieldDescriptor]:
+    """The parameters of the query."""
+    return [each for field in asked_fields(operation) for each in parameters_of(field)]
+
+
+def unnamed_fields(operation: Operation) -> list[str]:
+    """The messages whose names no client says: their fields stand by themselves, in the body or in the query."""
+    asked = [field.name for field in asked_fields(operation) if is_nested(field)]
+    if operation.body is None or operation.body == "*":
+        return asked
+    return [operation.body, *asked]
 
 
 def body_fields(operation: Operation) -> list[FieldDescriptor]:

@@ -28,6 +28,7 @@ from gateway.operation import (
     UPLOADED,
     ContractError,
     Operation,
+    asked_fields,
     body_fields,
     query_fields,
 )
@@ -144,21 +145,47 @@ def refuse_fields(operation: Operation) -> None:
         ).type != FieldDescriptor.TYPE_STRING or field.is_repeated:
             raise ContractError(f"{field.full_name}: a path parameter is a string")
         addressed.append(field)
-    for field in (*addressed, *query_fields(operation)):
+    asked = asked_fields(operation)
+    for field in (*addressed, *asked, *body_fields(operation)):
+        refuse_types(field)
+        refuse_input(field)
+    refuse_parameters(asked, [*addressed, *query_fields(operation)])
+    if operation.method.output_type.full_name != EMPTY:
+        for field in operation.method.output_type.fields:
+            refuse_types(field)
+
+
+def refuse_parameters(
+    asked: Sequence[FieldDescriptor], parameters: Sequence[FieldDescriptor]
+) -> None:
+    """What path and query may not say, where the fields that are `asked` for stand as `parameters`."""
+    for field in (*asked, *parameters):
         if field_rules(field).sensitive:
             raise ContractError(
                 f"{field.full_name}: sensitive data does not travel in a path or query, where it is logged"
             )
         if is_nested(field) or is_map(field):
+            refuse_asked_message(field)
+    names = [field.name for field in parameters]
+    for field in parameters:
+        if names.count(field.name) > 1:
             raise ContractError(
-                f"{field.full_name}: a query carries plain values and lists of them, not messages"
+                f"{field.full_name}: two of its request's parameters have this name"
             )
-    for field in (*addressed, *query_fields(operation), *body_fields(operation)):
-        refuse_types(field)
-        refuse_input(field)
-    if operation.method.output_type.full_name != EMPTY:
-        for field in operation.method.output_type.fields:
-            refuse_types(field)
+
+
+def refuse_asked_message(field: FieldDescriptor) -> None:
+    """A message of a query that can't stand there as its own fields, each of them a parameter that may be absent."""
+    within = message_of(field).fields
+    if field.is_repeated or any(is_nested(each) or is_map(each) for each in within):
+        raise ContractError(
+            f"{field.full_name}: a query carries plain values, lists of them, and messages of such"
+        )
+    for each in (field, *within):
+        if field_rules(each).required:
+            raise ContractError(
+                f"{each.full_name}: a message of a query may be absent, and so may each of its fields"
+            )
 
 
 def refuse_cookies(operations: Sequence[Operation]) -> None:

@@ -24,7 +24,7 @@ from gateway.cookies import CookieRules, Cookies
 from gateway.devices import Devices
 from gateway.errors import EdgeError, Headers, from_rpc
 from gateway.exchange import JSON, NO_STORE, VARY, Answer, App, Exchange, Receive, Scope, Send
-from gateway.operation import Operation
+from gateway.operation import Operation, unnamed_fields
 from gateway.rate_limit import Allowance, Limiter
 from gateway.refusals import PARAMETER
 from gateway.segments import SegmentTable
@@ -86,6 +86,7 @@ class Handler:
         self._is_post = operation.http_method == "POST"
         self._is_get = operation.http_method == "GET"
         self._versioned = "version" in operation.output.DESCRIPTOR.fields_by_name
+        self._unnamed = unnamed_fields(operation)
         self._empty = operation.output.DESCRIPTOR.full_name == empty_pb2.Empty.DESCRIPTOR.full_name
         self._cache_control = _cache_control(operation, revalidate=self._versioned and self._is_get)
         self._located_by = [
@@ -138,7 +139,7 @@ class Handler:
         try:
             return await self._rpc.with_trailers(request, limit=self._limit_seconds)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error) from error
+            raise from_rpc(error, self._unnamed) from error
 
     async def _limit(self, exchange: Exchange, caller: str) -> None:
         exchange.base.extend(await self._edges.limiter.admit(self._allowance, caller))

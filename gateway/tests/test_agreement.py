@@ -39,7 +39,7 @@ from chassis.rules import (
 from gateway.binding import Binder
 from gateway.codec import UNKNOWN_ENUM_VALUES, encoder, to_dict, written
 from gateway.contract import load_contract
-from gateway.operation import Operation, body_fields, query_fields
+from gateway.operation import Operation, asked_fields, body_fields, parameters_of
 from gateway.schemas import Shape, members
 from propmubi.agents.v1.listings_pb2 import Facing, Listing, ListListingsResponse
 from propmubi.options.v1.options_pb2 import Format
@@ -193,12 +193,14 @@ def over_http(operation: Operation, request: Message) -> Message | None:
     """What the edge makes of the request when it comes by HTTP; None when it refuses it."""
     content, mask = to_dict(operation.method.input_type)(request), []
     asked = {}
-    for field in query_fields(operation):
-        given = content.get(field.name)
-        if given not in (None, []):
-            asked[field.name] = (
-                [plain(item) for item in given] if field.is_repeated else plain(given)
-            )
+    for message in asked_fields(operation):
+        for field in parameters_of(message):
+            holder = content if field is message else content.get(message.name, {})
+            given = holder.get(field.name)
+            if given not in (None, []):
+                asked[field.name] = (
+                    [plain(item) for item in given] if field.is_repeated else plain(given)
+                )
     if operation.body == "*":
         body = {
             field.name: content[field.name]

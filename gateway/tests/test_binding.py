@@ -72,12 +72,15 @@ def test_an_id_that_cannot_exist_is_not_found(path: str) -> None:
 
 def test_a_query_is_bound() -> None:
     query = "q=wakad+east%20&bhk=2&bhk=2.5&price_min=100&property_type=villa&property_type=plot&city=Pun%C3%A9"
-    assert bind("listListings", query=query) == listings.ListListingsRequest(
-        q="wakad east ",
-        bhk=[2, 2.5],
-        price_min=100,
-        property_type=[listings.PROPERTY_TYPE_VILLA, listings.PROPERTY_TYPE_PLOT],
-        city="Puné",
+    assert bind("listListings", query=f"{query}&page_size=7") == listings.ListListingsRequest(
+        filters=listings.ListingFilters(
+            q="wakad east ",
+            bhk=[2, 2.5],
+            price_min=100,
+            property_type=[listings.PROPERTY_TYPE_VILLA, listings.PROPERTY_TYPE_PLOT],
+            city="Puné",
+        ),
+        page_size=7,
     )
 
 
@@ -85,6 +88,8 @@ def test_a_query_is_bound() -> None:
     ("query", "field", "message"),
     [
         ("colour=red", "colour", "is not accepted here: leave it out"),
+        ("filters=red", "filters", "is not accepted here: leave it out"),
+        ("filters.city=Pune", "filters.city", "is not accepted here: leave it out"),
         ("city=Pune&city=Thane", "city", "must be given once"),
         ("page_size=0", "page_size", "must be at least 1"),
         ("page_size=101", "page_size", "must be at most 100"),
@@ -108,7 +113,7 @@ def test_a_query_that_breaks_a_rule(query: str, field: str, message: str) -> Non
 
 
 def test_empty_pairs_of_a_query_say_nothing() -> None:
-    assert bind("listListings", query="&city=Pune&&") == listings.ListListingsRequest(city="Pune")
+    assert bind("listListings", query="&sort=price&&") == listings.ListListingsRequest(sort="price")
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -79,6 +79,15 @@ def test_a_domain_error_reads_the_same_here_and_from_a_service(
     assert here.headers == there.headers
 
 
+def test_a_fault_is_named_as_clients_know_the_field() -> None:
+    paths = ("filters.bhk[0]", "listing.address.city", "filters", "listings.filters", "filtersq")
+    faults = domain.InvalidArgument(*(domain.Violation(path, "is wrong") for path in paths))
+    code, message, status = to_status(faults)
+    told = from_rpc(rpc_error(code, message, status), ["listing", "filters"])
+    names = [violation.field for violation in told.violations]
+    assert names == ["bhk[0]", "address.city", "filters", "listings.filters", "filtersq"]
+
+
 def test_every_kind_of_error_has_a_status() -> None:
     for kind in domain.DomainError.__subclasses__():
         assert kind.kind in set(STATUS_OF_KIND)

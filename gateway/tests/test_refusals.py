@@ -162,10 +162,50 @@ def test_an_rpc_without_http_rule_is_internal(compiled: Callable[..., FileDescri
         (
             rpc(READ, OPEN, LIMIT, GET),
             [
-                asks(f"string thing_id = 1 [{REQUIRED}]; optional Inner inner = 2;"),
+                asks(f"string thing_id = 1 [{REQUIRED}]; repeated Inner inner = 2;"),
                 "message Inner {}",
             ],
             "a query carries plain values",
+        ),
+        (
+            rpc(READ, OPEN, LIMIT, GET),
+            [
+                asks(f"string thing_id = 1 [{REQUIRED}]; map<string, string> names = 2;"),
+            ],
+            "a query carries plain values",
+        ),
+        (
+            rpc(READ, OPEN, LIMIT, GET),
+            [
+                asks(f"string thing_id = 1 [{REQUIRED}]; optional Outer outer = 2;"),
+                "message Outer { optional Inner inner = 1; }",
+                "message Inner { optional string name = 1; }",
+            ],
+            "a query carries plain values",
+        ),
+        (
+            rpc(READ, OPEN, LIMIT, GET),
+            [
+                asks(f"string thing_id = 1 [{REQUIRED}]; optional Inner inner = 2;"),
+                f"message Inner {{ string name = 1 [{REQUIRED}]; }}",
+            ],
+            "a message of a query may be absent",
+        ),
+        (
+            rpc(READ, OPEN, LIMIT, GET),
+            [
+                asks(f"string thing_id = 1 [{REQUIRED}]; optional Inner inner = 2;"),
+                "message Inner { optional string thing_id = 1; }",
+            ],
+            "two of its request's parameters",
+        ),
+        (
+            rpc(READ, OPEN, LIMIT, GET),
+            [
+                asks(f"string thing_id = 1 [{REQUIRED}]; optional Inner inner = 2;"),
+                f"message Inner {{ optional string name = 1 [{SECRET}]; }}",
+            ],
+            "sensitive data does not travel",
         ),
         (rpc(OPEN, LIMIT, POST), [asks("string name = 1;")], "says `optional`"),
         (rpc(OPEN, LIMIT, POST), [asks("optional float ratio = 1;")], "type is not served"),

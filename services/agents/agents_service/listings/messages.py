@@ -230,11 +230,12 @@ def from_wire(wanted: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
-def filters_from_wire(request: Message) -> dict[str, Any]:
-    """What `request`, which searches, asks for, by the names of its fields and in their order."""
+def filters_from_wire(*asking: Message) -> dict[str, Any]:
+    """What the messages of a search ask for, by the names of their fields."""
     return {
         field.name: read(value)
-        for field, value in request.ListFields()
+        for message in asking
+        for field, value in message.ListFields()
         if (read := _FILTERS.get(field.name)) is not None
     }
 

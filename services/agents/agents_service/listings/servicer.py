@@ -71,7 +71,7 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
         sort, *after = page.position or [request.sort or "newest"]
         search, asked = await self._search.pages(
             principal_or_none(),
-            filters_from_wire(request),
+            filters_from_wire(request.filters, request.news, request),
             sort=sort,
             after=_after(sort, *after) if after else None,
             limit=page.limit,
@@ -81,7 +81,7 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
         )
         response = await self._pages.show(search.standard_status, found, datetime.now(UTC))
         response.next_page_token = token
-        if request.q:
+        if request.filters.q:
             response.read_as.CopyFrom(read_as_to_proto(asked.read, asked.places, asked.words))
         return response
 

@@ -160,7 +160,7 @@ class SavedSearchService:
         except InvalidArgument as error:
             raise InvalidArgument(
                 *(
-                    Violation(f"saved_search.filters.{each.field}", each.message)
+                    Violation(f"saved_search.{each.field}", each.message)
                     for each in error.violations
                 )
             ) from error

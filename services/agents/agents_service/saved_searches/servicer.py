@@ -17,6 +17,7 @@ from chassis.page_tokens import PageTokens
 from chassis.protobuf import fill, masked, timestamp, value, values
 from propmubi.agents.v1 import saved_searches_pb2 as pb
 from propmubi.agents.v1 import saved_searches_pb2_grpc
+from propmubi.agents.v1.listings_pb2 import ListingFilters
 
 _INPUT = ("name", "filters", "alert")
 _OUTPUT = ("id", "name", "alert", "version", "created_at", "updated_at")
@@ -109,7 +110,7 @@ class SavedSearchServicer(saved_searches_pb2_grpc.SavedSearchServiceServicer):
 
 def to_proto(search: SavedSearch) -> pb.SavedSearch:
     message = pb.SavedSearch()
-    fill(message, search, *_OUTPUT, filters=pb.ListingFilters.FromString(search.filters))
+    fill(message, search, *_OUTPUT, filters=ListingFilters.FromString(search.filters))
     return message
 
 

@@ -76,7 +76,7 @@ class SearchService:
         statuses = filters.get("standard_status", (StandardStatus.ACTIVE,))
         asked = await self.asked(filters)
         if sort == "distance" and asked.centre is None:
-            raise InvalidArgument(Violation("near", "is required to sort by distance"))
+            raise InvalidArgument(_fault("near", "is required to sort by distance"))
         if not PUBLIC.issuperset(statuses):
             asked.filters.update(_own_alone(caller, asked.filters.get("list_agent_id")))
         search = _search(asked, standard_status=statuses, sort=sort, after=after, limit=limit)
@@ -102,9 +102,7 @@ class SearchService:
     ) -> tuple[Sequence[Cluster], bool]:
         """What is asked for, in cells of 64 pixels of a map at `zoom`; and whether there is more than that."""
         if "bbox" not in filters:
-            raise InvalidArgument(
-                Violation("bbox", "is required: the part of the map that is seen")
-            )
+            raise InvalidArgument(_fault("bbox", "is required: the part of the map that is seen"))
         search = _search(await self.asked(filters), limit=SAMPLE)
         return await self._repository.clusters(search, geometry.WORLD / (1 << (zoom + 2)))
 
@@ -129,16 +127,16 @@ class SearchService:
         """What `filters` ask for; raises InvalidArgument naming each that can't be."""
         wanted = {name: value for name, value in filters.items() if name != "standard_status"}
         faults = [
-            Violation(most, f"must not be less than {least}")
+            _fault(most, f"must not be less than {least}")
             for least, most in _RANGES
             if least in wanted and most in wanted and wanted[most] < wanted[least]
         ]
         centre = _read_areas(wanted, faults)
         words = folded(wanted.pop("q")) if "q" in filters else None
         if words is not None and not any(map(str.isalnum, words)):
-            faults.append(Violation("q", "must contain a word"))
+            faults.append(_fault("q", "must contain a word"))
         elif words is not None and len(words.split()) > MOST_WORDS:
-            faults.append(Violation("q", f"must not have more than {MOST_WORDS} words"))
+            faults.append(_fault("q", f"must not have more than {MOST_WORDS} words"))
         if faults:
             raise InvalidArgument(*faults)
         taken: dict[str, Any] = {}
@@ -152,7 +150,7 @@ class SearchService:
             wanted |= await self._place_filters(places)
             if len(rest) > MOST_WORDS_LEFT:
                 fault = f"must not have more than {MOST_WORDS_LEFT} words besides sizes, prices, kinds and places"
-                raise InvalidArgument(Violation("q", fault))
+                raise InvalidArgument(_fault("q", fault))
         if "city" in wanted:
             cities = [spelling for city in wanted["city"] for spelling in spellings(city)]
             wanted["city"] = list(dict.fromkeys(cities))
@@ -210,6 +208,11 @@ class SearchService:
         return {name: list(dict.fromkeys(values)) for name, values in found.items()}
 
 
+def _fault(name: str, message: str) -> Violation:
+    """What is wrong with a filter, by its path in a request."""
+    return Violation(f"filters.{name}", message)
+
+
 def _read_areas(wanted: dict[str, Any], faults: list[Violation]) -> geometry.Point | None:
     """Make areas of what says where; the point that distances are measured from, if any."""
     for name, make in _AREAS.items():
@@ -217,18 +220,18 @@ def _read_areas(wanted: dict[str, Any], faults: list[Violation]) -> geometry.Poi
             try:
                 wanted[name] = make(wanted[name])
             except ValueError as error:
-                faults.append(Violation(name, str(error)))
+                faults.append(_fault(name, str(error)))
     radius = wanted.pop("radius_m", None)
     near = wanted.get("near")
     if near is None:
         if radius is not None:
-            faults.append(Violation("near", "is required beside radius_m"))
+            faults.append(_fault("near", "is required beside radius_m"))
         return None
     try:
         wanted["near"] = geometry.circle(near, radius or RADIUS_METRES)
         return geometry.centre(near)
     except ValueError as error:
-        faults.append(Violation("near", str(error)))
+        faults.append(_fault("near", str(error)))
         return None
 
 

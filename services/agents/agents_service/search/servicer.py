@@ -23,10 +23,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def GetListingFacets(
         self, request: pb.GetListingFacetsRequest, context: Any
     ) -> pb.ListingFacets:
-        return facets_to_proto(*await self._service.facets(filters_from_wire(request)))
+        filters = filters_from_wire(request.filters, request.news)
+        return facets_to_proto(*await self._service.facets(filters))
 
     async def GetListingMap(self, request: pb.GetListingMapRequest, context: Any) -> pb.ListingMap:
-        clusters, capped = await self._service.clusters(filters_from_wire(request), request.zoom)
+        filters = filters_from_wire(request.filters, request.news)
+        clusters, capped = await self._service.clusters(filters, request.zoom)
         return pb.ListingMap(
             clusters=map(cluster_to_proto, clusters),
             total=sum(cluster.listings for cluster in clusters),

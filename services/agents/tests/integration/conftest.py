@@ -15,6 +15,7 @@ from agents_service.__main__ import wire
 from agents_service.agents.models import agents as agents_table
 from agents_service.settings import AgentsSettings
 from chassis.ids import new_id
+from chassis.rules import message_of
 from devstack.testing_service import Running, RunService, Tokens
 from propmubi.agents.v1 import listings_pb2 as pb
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
@@ -41,6 +42,16 @@ def home(**changes: Any) -> pb.Listing:
         "address": WAKAD,
     }
     return pb.Listing(**{**fields, **changes})
+
+
+def searching(request: Any, **asked: Any) -> Any:
+    """A request of that class with each of `asked` where it belongs, as the query of a GET has them all by name."""
+    parts: dict[str, dict[str, Any]] = {"filters": {}, "news": {}}
+    for name in [*asked]:
+        for part, given in parts.items():
+            if name in message_of(request.DESCRIPTOR.fields_by_name[part]).fields_by_name:
+                given[name] = asked.pop(name)
+    return request(**parts, **asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from chassis.protobuf import timestamp
 from devstack.testing_service import Running, Tokens
 from propmubi.agents.v1 import listings_pb2 as pb
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+from services.agents.tests.integration.conftest import searching
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
 OFFICE = uuid.uuid4()
@@ -67,7 +68,7 @@ async def fill(agents: Running, asha: Any) -> Any:
 
 async def found(stub: Any, **asked: Any) -> list[str]:
     """The ids of all that is found, over all pages."""
-    request, ids = pb.ListListingsRequest(**asked), []
+    request, ids = searching(pb.ListListingsRequest, **asked), []
     while True:
         page = await stub.ListListings(request)
         ids += [listing.id for listing in page.listings]
@@ -207,7 +208,7 @@ async def test_the_nearest_come_first_and_the_likest(fill: Any, asha: Any, publi
 
 async def test_pages_are_stable_under_inserts(fill: Any, asha: Any, public: Any) -> None:
     ids = await fill(*(row(number, asha.agent_id) for number in range(30)))
-    request, seen = pb.ListListingsRequest(page_size=7, city="Pune"), []
+    request, seen = searching(pb.ListListingsRequest, page_size=7, city="Pune"), []
     while True:
         page = await public.ListListings(request)
         seen += [listing.id for listing in page.listings]
@@ -223,9 +224,9 @@ async def test_a_page_token_is_of_its_own_query_alone(fill: Any, asha: Any, publ
     page = await public.ListListings(pb.ListListingsRequest(page_size=1))
     token = page.next_page_token
     for request in (
-        pb.ListListingsRequest(page_size=1, city="Pune", page_token=token),
+        searching(pb.ListListingsRequest, page_size=1, city="Pune", page_token=token),
         pb.ListListingsRequest(page_size=1, sort="price", page_token=token),
-        pb.ListListingsRequest(page_size=1, bbox="73,18,74,19", page_token=token),
+        searching(pb.ListListingsRequest, page_size=1, bbox="73,18,74,19", page_token=token),
         pb.ListListingsRequest(page_size=1, page_token="A" + token[1:]),
         pb.ListListingsRequest(page_size=1, page_token="x"),
     ):
@@ -269,50 +270,50 @@ async def test_what_is_not_public_is_listed_for_its_own_alone(
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"price_min": 2, "price_max": 1}, "price_max"),
-    ({"carpet_area_min": 2, "carpet_area_max": 1}, "carpet_area_max"),
-    ({"q": "-- !"}, "q"),
-    ({"q": "x" * 10_000}, "q"),
-    ({"q": "a b c d e f g h i j"}, "q"),
-    ({"q": "a " * 21}, "q"),
-    ({"price_per_sqft_min": 2, "price_per_sqft_max": 1}, "price_per_sqft_max"),
-    ({"floor_min": 2, "floor_max": 1}, "floor_max"),
-    ({"floor_max": 201}, "floor_max"),
-    ({"ready_by": "2026-02-30"}, "ready_by"),
-    ({"bbox": "73.7,18.5,73.8"}, "bbox"),
-    ({"bbox": "73.8,18.5,73.7,18.6"}, "bbox"),
-    ({"bbox": "73.7,18.6,73.8,18.5"}, "bbox"),
-    ({"bbox": "73.7,18.6,73.8,nan"}, "bbox"),
-    ({"bbox": "73.7,18.6,190,19"}, "bbox"),
-    ({"near": "99,73"}, "near"),
-    ({"near": "18.5;73.7"}, "near"),
-    ({"near": "18.5,73.7", "radius_m": 5}, "radius_m"),
-    ({"radius_m": 500}, "near"),
-    ({"sort": "distance"}, "near"),
-    ({"polygon": "73,18;74,18"}, "polygon"),
-    ({"polygon": "73,18;74,19;74,18;73,19"}, "polygon"),
-    ({"polygon": "73,18;74,18;73,18;73,19"}, "polygon"),
-    ({"polygon": "73,18;75,18;74,18"}, "polygon"),
-    ({"polygon": "73,18;74,18;73,100"}, "polygon"),
-    ({"polygon": "73,18;" * 1_000}, "polygon"),
-    ({"posted_since": Timestamp(seconds=10**12)}, "posted_since"),
+    ({"price_min": 2, "price_max": 1}, "filters.price_max"),
+    ({"carpet_area_min": 2, "carpet_area_max": 1}, "filters.carpet_area_max"),
+    ({"q": "-- !"}, "filters.q"),
+    ({"q": "x" * 10_000}, "filters.q"),
+    ({"q": "a b c d e f g h i j"}, "filters.q"),
+    ({"q": "a " * 21}, "filters.q"),
+    ({"price_per_sqft_min": 2, "price_per_sqft_max": 1}, "filters.price_per_sqft_max"),
+    ({"floor_min": 2, "floor_max": 1}, "filters.floor_max"),
+    ({"floor_max": 201}, "filters.floor_max"),
+    ({"ready_by": "2026-02-30"}, "filters.ready_by"),
+    ({"bbox": "73.7,18.5,73.8"}, "filters.bbox"),
+    ({"bbox": "73.8,18.5,73.7,18.6"}, "filters.bbox"),
+    ({"bbox": "73.7,18.6,73.8,18.5"}, "filters.bbox"),
+    ({"bbox": "73.7,18.6,73.8,nan"}, "filters.bbox"),
+    ({"bbox": "73.7,18.6,190,19"}, "filters.bbox"),
+    ({"near": "99,73"}, "filters.near"),
+    ({"near": "18.5;73.7"}, "filters.near"),
+    ({"near": "18.5,73.7", "radius_m": 5}, "filters.radius_m"),
+    ({"radius_m": 500}, "filters.near"),
+    ({"sort": "distance"}, "filters.near"),
+    ({"polygon": "73,18;74,18"}, "filters.polygon"),
+    ({"polygon": "73,18;74,19;74,18;73,19"}, "filters.polygon"),
+    ({"polygon": "73,18;74,18;73,18;73,19"}, "filters.polygon"),
+    ({"polygon": "73,18;75,18;74,18"}, "filters.polygon"),
+    ({"polygon": "73,18;74,18;73,100"}, "filters.polygon"),
+    ({"polygon": "73,18;" * 1_000}, "filters.polygon"),
+    ({"posted_since": Timestamp(seconds=10**12)}, "news.posted_since"),
     ({"page_size": 101}, "page_size"),
     ({"page_size": -1}, "page_size"),
     ({"sort": "random"}, "sort"),
-    ({"bhk": [0.3]}, "bhk[0]"),
+    ({"bhk": [0.3]}, "filters.bhk[0]"),
     ({"standard_status": [0]}, "standard_status[0]"),
     ({"standard_status": [77]}, "standard_status[0]"),
-    ({"facing": [pb.FACING_EAST] * 9}, "facing"),
-    ({"postal_code": ["4110"]}, "postal_code[0]"),
-    ({"list_agent_id": "7"}, "list_agent_id"),
-    ({"city": "P"}, "city"),
+    ({"facing": [pb.FACING_EAST] * 9}, "filters.facing"),
+    ({"postal_code": ["4110"]}, "filters.postal_code[0]"),
+    ({"list_agent_id": "7"}, "filters.list_agent_id"),
+    ({"city": "P"}, "filters.city"),
 ]
 
 
 async def test_bad_input_names_its_field(public: Any) -> None:
     for asked, field in WRONG:
         with pytest.raises(InvalidArgument) as refused:
-            await public.ListListings(pb.ListListingsRequest(**asked))
+            await public.ListListings(searching(pb.ListListingsRequest, **asked))
         assert [violation.field for violation in refused.value.violations] == [field], asked
 
 
@@ -353,9 +354,8 @@ async def test_a_page_is_one_query_and_another_for_listings_that_are_new_or_chan
     agents: Running, fill: Any, asha: Any, public: Any
 ) -> None:
     ids = await fill(*(row(number, asha.agent_id) for number in range(30)))
-    page, by_words = pb.ListListingsRequest(), pb.ListListingsRequest(
-        q="wakad", sort="-price", page_size=5
-    )
+    page = pb.ListListingsRequest()
+    by_words = searching(pb.ListListingsRequest, q="wakad", sort="-price", page_size=5)
     for request, queries in ((page, 2), (page, 1), (by_words, 1)):
         async with counted(agents) as sent:
             await public.ListListings(request)

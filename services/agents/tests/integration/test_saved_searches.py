@@ -23,6 +23,7 @@ from devstack.testing_service import Running, Tokens
 from propmubi.agents.v1 import listings_pb2
 from propmubi.agents.v1 import saved_searches_pb2 as pb
 from propmubi.agents.v1.events_pb2 import ListingPublished, SavedSearchMatched
+from propmubi.agents.v1.listings_pb2 import ListingFilters
 from propmubi.agents.v1.saved_searches_pb2_grpc import SavedSearchServiceStub
 from propmubi.common.v1.event_pb2 import Event
 
@@ -45,7 +46,7 @@ async def save(stub: Any, alert: str = "instant", **filters: Any) -> pb.SavedSea
     saved = pb.SavedSearch(
         name="A flat",
         alert=pb.Alert.Value(f"ALERT_{alert.upper()}"),
-        filters=pb.ListingFilters(**filters),
+        filters=ListingFilters(**filters),
     )
     answer: pb.SavedSearch = await stub.CreateSavedSearch(
         pb.CreateSavedSearchRequest(saved_search=saved)
@@ -92,7 +93,7 @@ async def test_each_person_has_saved_searches_of_her_own(
     agents: Running, tokens: Tokens, meera: Any
 ) -> None:
     saved = await save(meera, city="Pune", bhk=[2])
-    assert saved.filters == pb.ListingFilters(city="Pune", bhk=[2])
+    assert saved.filters == ListingFilters(city="Pune", bhk=[2])
     assert (saved.name, saved.alert, saved.version) == ("A flat", pb.ALERT_INSTANT, 1)
     other = await save(meera, alert="off", q="wakad")
     answer = await meera.ListSavedSearches(pb.ListSavedSearchesRequest(page_size=1))
@@ -101,12 +102,12 @@ async def test_each_person_has_saved_searches_of_her_own(
     assert list((await meera.ListSavedSearches(again)).saved_searches) == [saved]
     change = pb.UpdateSavedSearchRequest(
         saved_search_id=saved.id,
-        saved_search=pb.SavedSearch(filters=pb.ListingFilters(price_max=7)),
+        saved_search=pb.SavedSearch(filters=ListingFilters(price_max=7)),
         expected_version=1,
     )
     change.update_mask.paths.append("filters")
     changed = await meera.UpdateSavedSearch(change)
-    assert (changed.filters, changed.version) == (pb.ListingFilters(price_max=7), 2)
+    assert (changed.filters, changed.version) == (ListingFilters(price_max=7), 2)
     with pytest.raises(StaleVersion):
         await meera.UpdateSavedSearch(change)
     get = pb.GetSavedSearchRequest(saved_search_id=saved.id)

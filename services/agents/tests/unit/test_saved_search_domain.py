@@ -9,7 +9,7 @@ import pytest
 
 from agents_service.saved_searches.domain import CHECKS, Home, anchors, anchors_of, matches, stored
 from agents_service.search import geometry
-from propmubi.agents.v1.saved_searches_pb2 import ListingFilters
+from propmubi.agents.v1.listings_pb2 import ListingFilters
 
 AGENT, OFFICE, PROJECT = (uuid.uuid4() for _ in range(3))
 HOME = Home(

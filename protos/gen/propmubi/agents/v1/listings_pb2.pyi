@@ -868,7 +868,76 @@ Global___BatchGetListingsResponse: _TypeAlias = BatchGetListingsResponse  # noqa
 
 @_typing.final
 class ListListingsRequest(_message.Message):
-    """What to search for. A repeated parameter means any of its values, `amenities` all of them."""
+    """What to search for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTERS_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
+    STANDARD_STATUS_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    sort: _builtins.str
+    """`newest` (the default), `price`, `-price`, `price_per_sqft`, `distance` (from `near`) or `relevance` (how well the
+    words of `q` that nothing else was read from are met).
+    """
+    page_size: _builtins.int
+    """How many at most; 20 unless given."""
+    page_token: _builtins.str
+    """From the page before."""
+    @_builtins.property
+    def filters(self) -> Global___ListingFilters:
+        """Which listings."""
+
+    @_builtins.property
+    def news(self) -> Global___ListingNews:
+        """What is new about them."""
+
+    @_builtins.property
+    def standard_status(self) -> _containers.RepeatedScalarFieldContainer[Global___StandardStatus.ValueType]:
+        """Where it is in its life; active unless given."""
+
+    def __init__(
+        self,
+        *,
+        filters: Global___ListingFilters | None = ...,
+        news: Global___ListingNews | None = ...,
+        standard_status: _abc.Iterable[Global___StandardStatus.ValueType] | None = ...,
+        sort: _builtins.str | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_filters", b"_filters", "_news", b"_news", "_page_size", b"_page_size", "_page_token", b"_page_token", "_sort", b"_sort", "filters", b"filters", "news", b"news", "page_size", b"page_size", "page_token", b"page_token", "sort", b"sort"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filters", b"_filters", "_news", b"_news", "_page_size", b"_page_size", "_page_token", b"_page_token", "_sort", b"_sort", "filters", b"filters", "news", b"news", "page_size", b"page_size", "page_token", b"page_token", "sort", b"sort", "standard_status", b"standard_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__filters: _TypeAlias = _typing.Literal["filters"]  # noqa: Y015
+    _WhichOneofArgType__filters: _TypeAlias = _typing.Literal["_filters", b"_filters"]  # noqa: Y015
+    _WhichOneofReturnType__news: _TypeAlias = _typing.Literal["news"]  # noqa: Y015
+    _WhichOneofArgType__news: _TypeAlias = _typing.Literal["_news", b"_news"]  # noqa: Y015
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
+    _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    _WhichOneofReturnType__sort: _TypeAlias = _typing.Literal["sort"]  # noqa: Y015
+    _WhichOneofArgType__sort: _TypeAlias = _typing.Literal["_sort", b"_sort"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filters) -> _WhichOneofReturnType__filters | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__news) -> _WhichOneofReturnType__news | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sort) -> _WhichOneofReturnType__sort | None: ...
+
+Global___ListListingsRequest: _TypeAlias = ListListingsRequest  # noqa: Y015
+
+@_typing.final
+class ListingFilters(_message.Message):
+    """Which listings are looked for. A repeated filter means any of its values, `amenities` all of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -889,17 +958,11 @@ class ListListingsRequest(_message.Message):
     AMENITIES_FIELD_NUMBER: _builtins.int
     LIST_AGENT_ID_FIELD_NUMBER: _builtins.int
     PROJECT_ID_FIELD_NUMBER: _builtins.int
-    STANDARD_STATUS_FIELD_NUMBER: _builtins.int
-    SORT_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PRICE_PER_SQFT_MIN_FIELD_NUMBER: _builtins.int
     PRICE_PER_SQFT_MAX_FIELD_NUMBER: _builtins.int
     FLOOR_MIN_FIELD_NUMBER: _builtins.int
     FLOOR_MAX_FIELD_NUMBER: _builtins.int
     READY_BY_FIELD_NUMBER: _builtins.int
-    POSTED_SINCE_FIELD_NUMBER: _builtins.int
-    PRICE_DROPPED_SINCE_FIELD_NUMBER: _builtins.int
     HAS_MEDIA_FIELD_NUMBER: _builtins.int
     RERA_VERIFIED_FIELD_NUMBER: _builtins.int
     LIST_OFFICE_ID_FIELD_NUMBER: _builtins.int
@@ -929,14 +992,6 @@ class ListListingsRequest(_message.Message):
     """Its agent."""
     project_id: _builtins.str
     """The project it is part of."""
-    sort: _builtins.str
-    """`newest` (the default), `price`, `-price`, `price_per_sqft`, `distance` (from `near`) or `relevance` (how well the
-    words of `q` that nothing else was read from are met).
-    """
-    page_size: _builtins.int
-    """How many at most; 20 unless given."""
-    page_token: _builtins.str
-    """From the page before."""
     price_per_sqft_min: _builtins.int
     """Least price per sq ft of carpet, in rupees."""
     price_per_sqft_max: _builtins.int
@@ -989,18 +1044,6 @@ class ListListingsRequest(_message.Message):
     def amenities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What must come with it."""
 
-    @_builtins.property
-    def standard_status(self) -> _containers.RepeatedScalarFieldContainer[Global___StandardStatus.ValueType]:
-        """Where it is in its life; active unless given."""
-
-    @_builtins.property
-    def posted_since(self) -> _timestamp_pb2.Timestamp:
-        """On the market since this time or later."""
-
-    @_builtins.property
-    def price_dropped_since(self) -> _timestamp_pb2.Timestamp:
-        """Became cheaper at this time or later."""
-
     def __init__(
         self,
         *,
@@ -1021,17 +1064,11 @@ class ListListingsRequest(_message.Message):
         amenities: _abc.Iterable[_builtins.str] | None = ...,
         list_agent_id: _builtins.str | None = ...,
         project_id: _builtins.str | None = ...,
-        standard_status: _abc.Iterable[Global___StandardStatus.ValueType] | None = ...,
-        sort: _builtins.str | None = ...,
-        page_size: _builtins.int | None = ...,
-        page_token: _builtins.str | None = ...,
         price_per_sqft_min: _builtins.int | None = ...,
         price_per_sqft_max: _builtins.int | None = ...,
         floor_min: _builtins.int | None = ...,
         floor_max: _builtins.int | None = ...,
         ready_by: _builtins.str | None = ...,
-        posted_since: _timestamp_pb2.Timestamp | None = ...,
-        price_dropped_since: _timestamp_pb2.Timestamp | None = ...,
         has_media: _builtins.bool | None = ...,
         rera_verified: _builtins.bool | None = ...,
         list_office_id: _builtins.str | None = ...,
@@ -1040,9 +1077,9 @@ class ListListingsRequest(_message.Message):
         radius_m: _builtins.int | None = ...,
         polygon: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_page_size", b"_page_size", "_page_token", b"_page_token", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "_sort", b"_sort", "bbox", b"bbox", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "floor_max", b"floor_max", "floor_min", b"floor_min", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "page_size", b"page_size", "page_token", b"page_token", "polygon", b"polygon", "possession_status", b"possession_status", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified", "sort", b"sort"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "bbox", b"bbox", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "floor_max", b"floor_max", "floor_min", b"floor_min", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "polygon", b"polygon", "possession_status", b"possession_status", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_page_size", b"_page_size", "_page_token", b"_page_token", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "_sort", b"_sort", "amenities", b"amenities", "bbox", b"bbox", "bhk", b"bhk", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "facing", b"facing", "floor_max", b"floor_max", "floor_min", b"floor_min", "furnishing", b"furnishing", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "page_size", b"page_size", "page_token", b"page_token", "polygon", b"polygon", "possession_status", b"possession_status", "postal_code", b"postal_code", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "property_type", b"property_type", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified", "sort", b"sort", "standard_status", b"standard_status", "subdivision_name", b"subdivision_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "amenities", b"amenities", "bbox", b"bbox", "bhk", b"bhk", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "facing", b"facing", "floor_max", b"floor_max", "floor_min", b"floor_min", "furnishing", b"furnishing", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "polygon", b"polygon", "possession_status", b"possession_status", "postal_code", b"postal_code", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "property_type", b"property_type", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified", "subdivision_name", b"subdivision_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bbox: _TypeAlias = _typing.Literal["bbox"]  # noqa: Y015
     _WhichOneofArgType__bbox: _TypeAlias = _typing.Literal["_bbox", b"_bbox"]  # noqa: Y015
@@ -1066,18 +1103,10 @@ class ListListingsRequest(_message.Message):
     _WhichOneofArgType__listing_type: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type"]  # noqa: Y015
     _WhichOneofReturnType__near: _TypeAlias = _typing.Literal["near"]  # noqa: Y015
     _WhichOneofArgType__near: _TypeAlias = _typing.Literal["_near", b"_near"]  # noqa: Y015
-    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
-    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
-    _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
-    _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
     _WhichOneofReturnType__polygon: _TypeAlias = _typing.Literal["polygon"]  # noqa: Y015
     _WhichOneofArgType__polygon: _TypeAlias = _typing.Literal["_polygon", b"_polygon"]  # noqa: Y015
     _WhichOneofReturnType__possession_status: _TypeAlias = _typing.Literal["possession_status"]  # noqa: Y015
     _WhichOneofArgType__possession_status: _TypeAlias = _typing.Literal["_possession_status", b"_possession_status"]  # noqa: Y015
-    _WhichOneofReturnType__posted_since: _TypeAlias = _typing.Literal["posted_since"]  # noqa: Y015
-    _WhichOneofArgType__posted_since: _TypeAlias = _typing.Literal["_posted_since", b"_posted_since"]  # noqa: Y015
-    _WhichOneofReturnType__price_dropped_since: _TypeAlias = _typing.Literal["price_dropped_since"]  # noqa: Y015
-    _WhichOneofArgType__price_dropped_since: _TypeAlias = _typing.Literal["_price_dropped_since", b"_price_dropped_since"]  # noqa: Y015
     _WhichOneofReturnType__price_max: _TypeAlias = _typing.Literal["price_max"]  # noqa: Y015
     _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
     _WhichOneofReturnType__price_min: _TypeAlias = _typing.Literal["price_min"]  # noqa: Y015
@@ -1096,8 +1125,6 @@ class ListListingsRequest(_message.Message):
     _WhichOneofArgType__ready_by: _TypeAlias = _typing.Literal["_ready_by", b"_ready_by"]  # noqa: Y015
     _WhichOneofReturnType__rera_verified: _TypeAlias = _typing.Literal["rera_verified"]  # noqa: Y015
     _WhichOneofArgType__rera_verified: _TypeAlias = _typing.Literal["_rera_verified", b"_rera_verified"]  # noqa: Y015
-    _WhichOneofReturnType__sort: _TypeAlias = _typing.Literal["sort"]  # noqa: Y015
-    _WhichOneofArgType__sort: _TypeAlias = _typing.Literal["_sort", b"_sort"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bbox) -> _WhichOneofReturnType__bbox | None: ...
     @_typing.overload
@@ -1121,17 +1148,9 @@ class ListListingsRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__near) -> _WhichOneofReturnType__near | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__polygon) -> _WhichOneofReturnType__polygon | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__possession_status) -> _WhichOneofReturnType__possession_status | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__posted_since) -> _WhichOneofReturnType__posted_since | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_dropped_since) -> _WhichOneofReturnType__price_dropped_since | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__price_max) -> _WhichOneofReturnType__price_max | None: ...
     @_typing.overload
@@ -1150,10 +1169,45 @@ class ListListingsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ready_by) -> _WhichOneofReturnType__ready_by | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rera_verified) -> _WhichOneofReturnType__rera_verified | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__sort) -> _WhichOneofReturnType__sort | None: ...
 
-Global___ListListingsRequest: _TypeAlias = ListListingsRequest  # noqa: Y015
+Global___ListingFilters: _TypeAlias = ListingFilters  # noqa: Y015
+
+@_typing.final
+class ListingNews(_message.Message):
+    """What is new about the listings that are looked for. A saved search needs none of it: it tells of what is new."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSTED_SINCE_FIELD_NUMBER: _builtins.int
+    PRICE_DROPPED_SINCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def posted_since(self) -> _timestamp_pb2.Timestamp:
+        """On the market since this time or later."""
+
+    @_builtins.property
+    def price_dropped_since(self) -> _timestamp_pb2.Timestamp:
+        """Became cheaper at this time or later."""
+
+    def __init__(
+        self,
+        *,
+        posted_since: _timestamp_pb2.Timestamp | None = ...,
+        price_dropped_since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__posted_since: _TypeAlias = _typing.Literal["posted_since"]  # noqa: Y015
+    _WhichOneofArgType__posted_since: _TypeAlias = _typing.Literal["_posted_since", b"_posted_since"]  # noqa: Y015
+    _WhichOneofReturnType__price_dropped_since: _TypeAlias = _typing.Literal["price_dropped_since"]  # noqa: Y015
+    _WhichOneofArgType__price_dropped_since: _TypeAlias = _typing.Literal["_price_dropped_since", b"_price_dropped_since"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__posted_since) -> _WhichOneofReturnType__posted_since | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_dropped_since) -> _WhichOneofReturnType__price_dropped_since | None: ...
+
+Global___ListingNews: _TypeAlias = ListingNews  # noqa: Y015
 
 @_typing.final
 class ListListingsResponse(_message.Message):

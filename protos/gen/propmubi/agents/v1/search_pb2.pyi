@@ -6,7 +6,6 @@ Finding listings: how many there are of what kind, where on the map, and what on
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from propmubi.agents.v1 import listings_pb2 as _listings_pb2
 import builtins as _builtins
@@ -22,258 +21,38 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetListingFacetsRequest(_message.Message):
-    """What to count. The parameters are those of searching listings."""
+    """What to count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    Q_FIELD_NUMBER: _builtins.int
-    LISTING_TYPE_FIELD_NUMBER: _builtins.int
-    CITY_FIELD_NUMBER: _builtins.int
-    SUBDIVISION_NAME_FIELD_NUMBER: _builtins.int
-    POSTAL_CODE_FIELD_NUMBER: _builtins.int
-    BHK_FIELD_NUMBER: _builtins.int
-    PRICE_MIN_FIELD_NUMBER: _builtins.int
-    PRICE_MAX_FIELD_NUMBER: _builtins.int
-    CARPET_AREA_MIN_FIELD_NUMBER: _builtins.int
-    CARPET_AREA_MAX_FIELD_NUMBER: _builtins.int
-    PROPERTY_TYPE_FIELD_NUMBER: _builtins.int
-    FURNISHING_FIELD_NUMBER: _builtins.int
-    FACING_FIELD_NUMBER: _builtins.int
-    POSSESSION_STATUS_FIELD_NUMBER: _builtins.int
-    AMENITIES_FIELD_NUMBER: _builtins.int
-    LIST_AGENT_ID_FIELD_NUMBER: _builtins.int
-    PROJECT_ID_FIELD_NUMBER: _builtins.int
-    PRICE_PER_SQFT_MIN_FIELD_NUMBER: _builtins.int
-    PRICE_PER_SQFT_MAX_FIELD_NUMBER: _builtins.int
-    FLOOR_MIN_FIELD_NUMBER: _builtins.int
-    FLOOR_MAX_FIELD_NUMBER: _builtins.int
-    READY_BY_FIELD_NUMBER: _builtins.int
-    POSTED_SINCE_FIELD_NUMBER: _builtins.int
-    PRICE_DROPPED_SINCE_FIELD_NUMBER: _builtins.int
-    HAS_MEDIA_FIELD_NUMBER: _builtins.int
-    RERA_VERIFIED_FIELD_NUMBER: _builtins.int
-    LIST_OFFICE_ID_FIELD_NUMBER: _builtins.int
-    BBOX_FIELD_NUMBER: _builtins.int
-    NEAR_FIELD_NUMBER: _builtins.int
-    RADIUS_M_FIELD_NUMBER: _builtins.int
-    POLYGON_FIELD_NUMBER: _builtins.int
-    q: _builtins.str
-    """Words: a locality, a project, a builder, a city by any of its names, a building; typing errors are forgiven. What is
-    said of size, price and kind is read as such, as in `2bhk wakad under 80 lakh`; `read_as` tells how.
-    """
-    listing_type: _listings_pb2.ListingType.ValueType
-    """For sale or for rent."""
-    city: _builtins.str
-    """The city."""
-    price_min: _builtins.int
-    """Least price in rupees."""
-    price_max: _builtins.int
-    """Greatest price in rupees; not less than the least."""
-    carpet_area_min: _builtins.int
-    """Least carpet area, sq ft."""
-    carpet_area_max: _builtins.int
-    """Greatest carpet area, sq ft; not less than the least."""
-    possession_status: _listings_pb2.PossessionStatus.ValueType
-    """Whether one can move in."""
-    list_agent_id: _builtins.str
-    """Its agent."""
-    project_id: _builtins.str
-    """The project it is part of."""
-    price_per_sqft_min: _builtins.int
-    """Least price per sq ft of carpet, in rupees."""
-    price_per_sqft_max: _builtins.int
-    """Greatest price per sq ft of carpet, in rupees; not less than the least."""
-    floor_min: _builtins.int
-    """Lowest floor, 0 for the ground floor."""
-    floor_max: _builtins.int
-    """Highest floor; not below the lowest."""
-    ready_by: _builtins.str
-    """One can move in by this day."""
-    has_media: _builtins.bool
-    """With pictures, or without."""
-    rera_verified: _builtins.bool
-    """Whether its project's RERA number has the shape that its state gives to such numbers."""
-    list_office_id: _builtins.str
-    """Its office."""
-    bbox: _builtins.str
-    """Within a box on the map: west,south,east,north in degrees."""
-    near: _builtins.str
-    """Around a point: latitude,longitude in degrees."""
-    radius_m: _builtins.int
-    """How far around it, in metres; 5000 unless given."""
-    polygon: _builtins.str
-    """Within a polygon on the map, which must not cross itself: longitude,latitude;… in degrees."""
+    FILTERS_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def subdivision_name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Localities."""
+    def filters(self) -> _listings_pb2.ListingFilters:
+        """Which listings."""
 
     @_builtins.property
-    def postal_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Pincodes."""
-
-    @_builtins.property
-    def bhk(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Bedroom-hall-kitchen counts."""
-
-    @_builtins.property
-    def property_type(self) -> _containers.RepeatedScalarFieldContainer[_listings_pb2.PropertyType.ValueType]:
-        """Kinds of property."""
-
-    @_builtins.property
-    def furnishing(self) -> _containers.RepeatedScalarFieldContainer[_listings_pb2.Furnishing.ValueType]:
-        """What stands in it."""
-
-    @_builtins.property
-    def facing(self) -> _containers.RepeatedScalarFieldContainer[_listings_pb2.Facing.ValueType]:
-        """Where it looks."""
-
-    @_builtins.property
-    def amenities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What must come with it."""
-
-    @_builtins.property
-    def posted_since(self) -> _timestamp_pb2.Timestamp:
-        """On the market since this time or later."""
-
-    @_builtins.property
-    def price_dropped_since(self) -> _timestamp_pb2.Timestamp:
-        """Became cheaper at this time or later."""
+    def news(self) -> _listings_pb2.ListingNews:
+        """What is new about them."""
 
     def __init__(
         self,
         *,
-        q: _builtins.str | None = ...,
-        listing_type: _listings_pb2.ListingType.ValueType | None = ...,
-        city: _builtins.str | None = ...,
-        subdivision_name: _abc.Iterable[_builtins.str] | None = ...,
-        postal_code: _abc.Iterable[_builtins.str] | None = ...,
-        bhk: _abc.Iterable[_builtins.float] | None = ...,
-        price_min: _builtins.int | None = ...,
-        price_max: _builtins.int | None = ...,
-        carpet_area_min: _builtins.int | None = ...,
-        carpet_area_max: _builtins.int | None = ...,
-        property_type: _abc.Iterable[_listings_pb2.PropertyType.ValueType] | None = ...,
-        furnishing: _abc.Iterable[_listings_pb2.Furnishing.ValueType] | None = ...,
-        facing: _abc.Iterable[_listings_pb2.Facing.ValueType] | None = ...,
-        possession_status: _listings_pb2.PossessionStatus.ValueType | None = ...,
-        amenities: _abc.Iterable[_builtins.str] | None = ...,
-        list_agent_id: _builtins.str | None = ...,
-        project_id: _builtins.str | None = ...,
-        price_per_sqft_min: _builtins.int | None = ...,
-        price_per_sqft_max: _builtins.int | None = ...,
-        floor_min: _builtins.int | None = ...,
-        floor_max: _builtins.int | None = ...,
-        ready_by: _builtins.str | None = ...,
-        posted_since: _timestamp_pb2.Timestamp | None = ...,
-        price_dropped_since: _timestamp_pb2.Timestamp | None = ...,
-        has_media: _builtins.bool | None = ...,
-        rera_verified: _builtins.bool | None = ...,
-        list_office_id: _builtins.str | None = ...,
-        bbox: _builtins.str | None = ...,
-        near: _builtins.str | None = ...,
-        radius_m: _builtins.int | None = ...,
-        polygon: _builtins.str | None = ...,
+        filters: _listings_pb2.ListingFilters | None = ...,
+        news: _listings_pb2.ListingNews | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "bbox", b"bbox", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "floor_max", b"floor_max", "floor_min", b"floor_min", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "polygon", b"polygon", "possession_status", b"possession_status", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_filters", b"_filters", "_news", b"_news", "filters", b"filters", "news", b"news"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "amenities", b"amenities", "bbox", b"bbox", "bhk", b"bhk", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "facing", b"facing", "floor_max", b"floor_max", "floor_min", b"floor_min", "furnishing", b"furnishing", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "polygon", b"polygon", "possession_status", b"possession_status", "postal_code", b"postal_code", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "property_type", b"property_type", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified", "subdivision_name", b"subdivision_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filters", b"_filters", "_news", b"_news", "filters", b"filters", "news", b"news"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__bbox: _TypeAlias = _typing.Literal["bbox"]  # noqa: Y015
-    _WhichOneofArgType__bbox: _TypeAlias = _typing.Literal["_bbox", b"_bbox"]  # noqa: Y015
-    _WhichOneofReturnType__carpet_area_max: _TypeAlias = _typing.Literal["carpet_area_max"]  # noqa: Y015
-    _WhichOneofArgType__carpet_area_max: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max"]  # noqa: Y015
-    _WhichOneofReturnType__carpet_area_min: _TypeAlias = _typing.Literal["carpet_area_min"]  # noqa: Y015
-    _WhichOneofArgType__carpet_area_min: _TypeAlias = _typing.Literal["_carpet_area_min", b"_carpet_area_min"]  # noqa: Y015
-    _WhichOneofReturnType__city: _TypeAlias = _typing.Literal["city"]  # noqa: Y015
-    _WhichOneofArgType__city: _TypeAlias = _typing.Literal["_city", b"_city"]  # noqa: Y015
-    _WhichOneofReturnType__floor_max: _TypeAlias = _typing.Literal["floor_max"]  # noqa: Y015
-    _WhichOneofArgType__floor_max: _TypeAlias = _typing.Literal["_floor_max", b"_floor_max"]  # noqa: Y015
-    _WhichOneofReturnType__floor_min: _TypeAlias = _typing.Literal["floor_min"]  # noqa: Y015
-    _WhichOneofArgType__floor_min: _TypeAlias = _typing.Literal["_floor_min", b"_floor_min"]  # noqa: Y015
-    _WhichOneofReturnType__has_media: _TypeAlias = _typing.Literal["has_media"]  # noqa: Y015
-    _WhichOneofArgType__has_media: _TypeAlias = _typing.Literal["_has_media", b"_has_media"]  # noqa: Y015
-    _WhichOneofReturnType__list_agent_id: _TypeAlias = _typing.Literal["list_agent_id"]  # noqa: Y015
-    _WhichOneofArgType__list_agent_id: _TypeAlias = _typing.Literal["_list_agent_id", b"_list_agent_id"]  # noqa: Y015
-    _WhichOneofReturnType__list_office_id: _TypeAlias = _typing.Literal["list_office_id"]  # noqa: Y015
-    _WhichOneofArgType__list_office_id: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id"]  # noqa: Y015
-    _WhichOneofReturnType__listing_type: _TypeAlias = _typing.Literal["listing_type"]  # noqa: Y015
-    _WhichOneofArgType__listing_type: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type"]  # noqa: Y015
-    _WhichOneofReturnType__near: _TypeAlias = _typing.Literal["near"]  # noqa: Y015
-    _WhichOneofArgType__near: _TypeAlias = _typing.Literal["_near", b"_near"]  # noqa: Y015
-    _WhichOneofReturnType__polygon: _TypeAlias = _typing.Literal["polygon"]  # noqa: Y015
-    _WhichOneofArgType__polygon: _TypeAlias = _typing.Literal["_polygon", b"_polygon"]  # noqa: Y015
-    _WhichOneofReturnType__possession_status: _TypeAlias = _typing.Literal["possession_status"]  # noqa: Y015
-    _WhichOneofArgType__possession_status: _TypeAlias = _typing.Literal["_possession_status", b"_possession_status"]  # noqa: Y015
-    _WhichOneofReturnType__posted_since: _TypeAlias = _typing.Literal["posted_since"]  # noqa: Y015
-    _WhichOneofArgType__posted_since: _TypeAlias = _typing.Literal["_posted_since", b"_posted_since"]  # noqa: Y015
-    _WhichOneofReturnType__price_dropped_since: _TypeAlias = _typing.Literal["price_dropped_since"]  # noqa: Y015
-    _WhichOneofArgType__price_dropped_since: _TypeAlias = _typing.Literal["_price_dropped_since", b"_price_dropped_since"]  # noqa: Y015
-    _WhichOneofReturnType__price_max: _TypeAlias = _typing.Literal["price_max"]  # noqa: Y015
-    _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
-    _WhichOneofReturnType__price_min: _TypeAlias = _typing.Literal["price_min"]  # noqa: Y015
-    _WhichOneofArgType__price_min: _TypeAlias = _typing.Literal["_price_min", b"_price_min"]  # noqa: Y015
-    _WhichOneofReturnType__price_per_sqft_max: _TypeAlias = _typing.Literal["price_per_sqft_max"]  # noqa: Y015
-    _WhichOneofArgType__price_per_sqft_max: _TypeAlias = _typing.Literal["_price_per_sqft_max", b"_price_per_sqft_max"]  # noqa: Y015
-    _WhichOneofReturnType__price_per_sqft_min: _TypeAlias = _typing.Literal["price_per_sqft_min"]  # noqa: Y015
-    _WhichOneofArgType__price_per_sqft_min: _TypeAlias = _typing.Literal["_price_per_sqft_min", b"_price_per_sqft_min"]  # noqa: Y015
-    _WhichOneofReturnType__project_id: _TypeAlias = _typing.Literal["project_id"]  # noqa: Y015
-    _WhichOneofArgType__project_id: _TypeAlias = _typing.Literal["_project_id", b"_project_id"]  # noqa: Y015
-    _WhichOneofReturnType__q: _TypeAlias = _typing.Literal["q"]  # noqa: Y015
-    _WhichOneofArgType__q: _TypeAlias = _typing.Literal["_q", b"_q"]  # noqa: Y015
-    _WhichOneofReturnType__radius_m: _TypeAlias = _typing.Literal["radius_m"]  # noqa: Y015
-    _WhichOneofArgType__radius_m: _TypeAlias = _typing.Literal["_radius_m", b"_radius_m"]  # noqa: Y015
-    _WhichOneofReturnType__ready_by: _TypeAlias = _typing.Literal["ready_by"]  # noqa: Y015
-    _WhichOneofArgType__ready_by: _TypeAlias = _typing.Literal["_ready_by", b"_ready_by"]  # noqa: Y015
-    _WhichOneofReturnType__rera_verified: _TypeAlias = _typing.Literal["rera_verified"]  # noqa: Y015
-    _WhichOneofArgType__rera_verified: _TypeAlias = _typing.Literal["_rera_verified", b"_rera_verified"]  # noqa: Y015
+    _WhichOneofReturnType__filters: _TypeAlias = _typing.Literal["filters"]  # noqa: Y015
+    _WhichOneofArgType__filters: _TypeAlias = _typing.Literal["_filters", b"_filters"]  # noqa: Y015
+    _WhichOneofReturnType__news: _TypeAlias = _typing.Literal["news"]  # noqa: Y015
+    _WhichOneofArgType__news: _TypeAlias = _typing.Literal["_news", b"_news"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__bbox) -> _WhichOneofReturnType__bbox | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filters) -> _WhichOneofReturnType__filters | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__carpet_area_max) -> _WhichOneofReturnType__carpet_area_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__carpet_area_min) -> _WhichOneofReturnType__carpet_area_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__city) -> _WhichOneofReturnType__city | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_max) -> _WhichOneofReturnType__floor_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_min) -> _WhichOneofReturnType__floor_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_media) -> _WhichOneofReturnType__has_media | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_agent_id) -> _WhichOneofReturnType__list_agent_id | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_office_id) -> _WhichOneofReturnType__list_office_id | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__listing_type) -> _WhichOneofReturnType__listing_type | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__near) -> _WhichOneofReturnType__near | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__polygon) -> _WhichOneofReturnType__polygon | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__possession_status) -> _WhichOneofReturnType__possession_status | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__posted_since) -> _WhichOneofReturnType__posted_since | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_dropped_since) -> _WhichOneofReturnType__price_dropped_since | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_max) -> _WhichOneofReturnType__price_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_min) -> _WhichOneofReturnType__price_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_sqft_max) -> _WhichOneofReturnType__price_per_sqft_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_sqft_min) -> _WhichOneofReturnType__price_per_sqft_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__project_id) -> _WhichOneofReturnType__project_id | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__q) -> _WhichOneofReturnType__q | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius_m) -> _WhichOneofReturnType__radius_m | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready_by) -> _WhichOneofReturnType__ready_by | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__rera_verified) -> _WhichOneofReturnType__rera_verified | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__news) -> _WhichOneofReturnType__news | None: ...
 
 Global___GetListingFacetsRequest: _TypeAlias = GetListingFacetsRequest  # noqa: Y015
 
@@ -387,262 +166,42 @@ Global___PriceBandCount: _TypeAlias = PriceBandCount  # noqa: Y015
 
 @_typing.final
 class GetListingMapRequest(_message.Message):
-    """What to show on a map, where `bbox` is required. The other parameters are those of searching listings."""
+    """What to show on a map, where `bbox` is required."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    Q_FIELD_NUMBER: _builtins.int
-    LISTING_TYPE_FIELD_NUMBER: _builtins.int
-    CITY_FIELD_NUMBER: _builtins.int
-    SUBDIVISION_NAME_FIELD_NUMBER: _builtins.int
-    POSTAL_CODE_FIELD_NUMBER: _builtins.int
-    BHK_FIELD_NUMBER: _builtins.int
-    PRICE_MIN_FIELD_NUMBER: _builtins.int
-    PRICE_MAX_FIELD_NUMBER: _builtins.int
-    CARPET_AREA_MIN_FIELD_NUMBER: _builtins.int
-    CARPET_AREA_MAX_FIELD_NUMBER: _builtins.int
-    PROPERTY_TYPE_FIELD_NUMBER: _builtins.int
-    FURNISHING_FIELD_NUMBER: _builtins.int
-    FACING_FIELD_NUMBER: _builtins.int
-    POSSESSION_STATUS_FIELD_NUMBER: _builtins.int
-    AMENITIES_FIELD_NUMBER: _builtins.int
-    LIST_AGENT_ID_FIELD_NUMBER: _builtins.int
-    PROJECT_ID_FIELD_NUMBER: _builtins.int
-    PRICE_PER_SQFT_MIN_FIELD_NUMBER: _builtins.int
-    PRICE_PER_SQFT_MAX_FIELD_NUMBER: _builtins.int
-    FLOOR_MIN_FIELD_NUMBER: _builtins.int
-    FLOOR_MAX_FIELD_NUMBER: _builtins.int
-    READY_BY_FIELD_NUMBER: _builtins.int
-    POSTED_SINCE_FIELD_NUMBER: _builtins.int
-    PRICE_DROPPED_SINCE_FIELD_NUMBER: _builtins.int
-    HAS_MEDIA_FIELD_NUMBER: _builtins.int
-    RERA_VERIFIED_FIELD_NUMBER: _builtins.int
-    LIST_OFFICE_ID_FIELD_NUMBER: _builtins.int
-    BBOX_FIELD_NUMBER: _builtins.int
-    NEAR_FIELD_NUMBER: _builtins.int
-    RADIUS_M_FIELD_NUMBER: _builtins.int
-    POLYGON_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
     ZOOM_FIELD_NUMBER: _builtins.int
-    q: _builtins.str
-    """Words: a locality, a project, a builder, a city by any of its names, a building; typing errors are forgiven. What is
-    said of size, price and kind is read as such, as in `2bhk wakad under 80 lakh`; `read_as` tells how.
-    """
-    listing_type: _listings_pb2.ListingType.ValueType
-    """For sale or for rent."""
-    city: _builtins.str
-    """The city."""
-    price_min: _builtins.int
-    """Least price in rupees."""
-    price_max: _builtins.int
-    """Greatest price in rupees; not less than the least."""
-    carpet_area_min: _builtins.int
-    """Least carpet area, sq ft."""
-    carpet_area_max: _builtins.int
-    """Greatest carpet area, sq ft; not less than the least."""
-    possession_status: _listings_pb2.PossessionStatus.ValueType
-    """Whether one can move in."""
-    list_agent_id: _builtins.str
-    """Its agent."""
-    project_id: _builtins.str
-    """The project it is part of."""
-    price_per_sqft_min: _builtins.int
-    """Least price per sq ft of carpet, in rupees."""
-    price_per_sqft_max: _builtins.int
-    """Greatest price per sq ft of carpet, in rupees; not less than the least."""
-    floor_min: _builtins.int
-    """Lowest floor, 0 for the ground floor."""
-    floor_max: _builtins.int
-    """Highest floor; not below the lowest."""
-    ready_by: _builtins.str
-    """One can move in by this day."""
-    has_media: _builtins.bool
-    """With pictures, or without."""
-    rera_verified: _builtins.bool
-    """Whether its project's RERA number has the shape that its state gives to such numbers."""
-    list_office_id: _builtins.str
-    """Its office."""
-    bbox: _builtins.str
-    """Within a box on the map: west,south,east,north in degrees."""
-    near: _builtins.str
-    """Around a point: latitude,longitude in degrees."""
-    radius_m: _builtins.int
-    """How far around it, in metres; 5000 unless given."""
-    polygon: _builtins.str
-    """Within a polygon on the map, which must not cross itself: longitude,latitude;… in degrees."""
     zoom: _builtins.int
     """The zoom of the map: at 0 the world is 256 pixels wide, and each step doubles that."""
     @_builtins.property
-    def subdivision_name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Localities."""
+    def filters(self) -> _listings_pb2.ListingFilters:
+        """Which listings."""
 
     @_builtins.property
-    def postal_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Pincodes."""
-
-    @_builtins.property
-    def bhk(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Bedroom-hall-kitchen counts."""
-
-    @_builtins.property
-    def property_type(self) -> _containers.RepeatedScalarFieldContainer[_listings_pb2.PropertyType.ValueType]:
-        """Kinds of property."""
-
-    @_builtins.property
-    def furnishing(self) -> _containers.RepeatedScalarFieldContainer[_listings_pb2.Furnishing.ValueType]:
-        """What stands in it."""
-
-    @_builtins.property
-    def facing(self) -> _containers.RepeatedScalarFieldContainer[_listings_pb2.Facing.ValueType]:
-        """Where it looks."""
-
-    @_builtins.property
-    def amenities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What must come with it."""
-
-    @_builtins.property
-    def posted_since(self) -> _timestamp_pb2.Timestamp:
-        """On the market since this time or later."""
-
-    @_builtins.property
-    def price_dropped_since(self) -> _timestamp_pb2.Timestamp:
-        """Became cheaper at this time or later."""
+    def news(self) -> _listings_pb2.ListingNews:
+        """What is new about them."""
 
     def __init__(
         self,
         *,
-        q: _builtins.str | None = ...,
-        listing_type: _listings_pb2.ListingType.ValueType | None = ...,
-        city: _builtins.str | None = ...,
-        subdivision_name: _abc.Iterable[_builtins.str] | None = ...,
-        postal_code: _abc.Iterable[_builtins.str] | None = ...,
-        bhk: _abc.Iterable[_builtins.float] | None = ...,
-        price_min: _builtins.int | None = ...,
-        price_max: _builtins.int | None = ...,
-        carpet_area_min: _builtins.int | None = ...,
-        carpet_area_max: _builtins.int | None = ...,
-        property_type: _abc.Iterable[_listings_pb2.PropertyType.ValueType] | None = ...,
-        furnishing: _abc.Iterable[_listings_pb2.Furnishing.ValueType] | None = ...,
-        facing: _abc.Iterable[_listings_pb2.Facing.ValueType] | None = ...,
-        possession_status: _listings_pb2.PossessionStatus.ValueType | None = ...,
-        amenities: _abc.Iterable[_builtins.str] | None = ...,
-        list_agent_id: _builtins.str | None = ...,
-        project_id: _builtins.str | None = ...,
-        price_per_sqft_min: _builtins.int | None = ...,
-        price_per_sqft_max: _builtins.int | None = ...,
-        floor_min: _builtins.int | None = ...,
-        floor_max: _builtins.int | None = ...,
-        ready_by: _builtins.str | None = ...,
-        posted_since: _timestamp_pb2.Timestamp | None = ...,
-        price_dropped_since: _timestamp_pb2.Timestamp | None = ...,
-        has_media: _builtins.bool | None = ...,
-        rera_verified: _builtins.bool | None = ...,
-        list_office_id: _builtins.str | None = ...,
-        bbox: _builtins.str | None = ...,
-        near: _builtins.str | None = ...,
-        radius_m: _builtins.int | None = ...,
-        polygon: _builtins.str | None = ...,
+        filters: _listings_pb2.ListingFilters | None = ...,
+        news: _listings_pb2.ListingNews | None = ...,
         zoom: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "bbox", b"bbox", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "floor_max", b"floor_max", "floor_min", b"floor_min", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "polygon", b"polygon", "possession_status", b"possession_status", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_filters", b"_filters", "_news", b"_news", "filters", b"filters", "news", b"news"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bbox", b"_bbox", "_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_city", b"_city", "_floor_max", b"_floor_max", "_floor_min", b"_floor_min", "_has_media", b"_has_media", "_list_agent_id", b"_list_agent_id", "_list_office_id", b"_list_office_id", "_listing_type", b"_listing_type", "_near", b"_near", "_polygon", b"_polygon", "_possession_status", b"_possession_status", "_posted_since", b"_posted_since", "_price_dropped_since", b"_price_dropped_since", "_price_max", b"_price_max", "_price_min", b"_price_min", "_price_per_sqft_max", b"_price_per_sqft_max", "_price_per_sqft_min", b"_price_per_sqft_min", "_project_id", b"_project_id", "_q", b"_q", "_radius_m", b"_radius_m", "_ready_by", b"_ready_by", "_rera_verified", b"_rera_verified", "amenities", b"amenities", "bbox", b"bbox", "bhk", b"bhk", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "city", b"city", "facing", b"facing", "floor_max", b"floor_max", "floor_min", b"floor_min", "furnishing", b"furnishing", "has_media", b"has_media", "list_agent_id", b"list_agent_id", "list_office_id", b"list_office_id", "listing_type", b"listing_type", "near", b"near", "polygon", b"polygon", "possession_status", b"possession_status", "postal_code", b"postal_code", "posted_since", b"posted_since", "price_dropped_since", b"price_dropped_since", "price_max", b"price_max", "price_min", b"price_min", "price_per_sqft_max", b"price_per_sqft_max", "price_per_sqft_min", b"price_per_sqft_min", "project_id", b"project_id", "property_type", b"property_type", "q", b"q", "radius_m", b"radius_m", "ready_by", b"ready_by", "rera_verified", b"rera_verified", "subdivision_name", b"subdivision_name", "zoom", b"zoom"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filters", b"_filters", "_news", b"_news", "filters", b"filters", "news", b"news", "zoom", b"zoom"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__bbox: _TypeAlias = _typing.Literal["bbox"]  # noqa: Y015
-    _WhichOneofArgType__bbox: _TypeAlias = _typing.Literal["_bbox", b"_bbox"]  # noqa: Y015
-    _WhichOneofReturnType__carpet_area_max: _TypeAlias = _typing.Literal["carpet_area_max"]  # noqa: Y015
-    _WhichOneofArgType__carpet_area_max: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max"]  # noqa: Y015
-    _WhichOneofReturnType__carpet_area_min: _TypeAlias = _typing.Literal["carpet_area_min"]  # noqa: Y015
-    _WhichOneofArgType__carpet_area_min: _TypeAlias = _typing.Literal["_carpet_area_min", b"_carpet_area_min"]  # noqa: Y015
-    _WhichOneofReturnType__city: _TypeAlias = _typing.Literal["city"]  # noqa: Y015
-    _WhichOneofArgType__city: _TypeAlias = _typing.Literal["_city", b"_city"]  # noqa: Y015
-    _WhichOneofReturnType__floor_max: _TypeAlias = _typing.Literal["floor_max"]  # noqa: Y015
-    _WhichOneofArgType__floor_max: _TypeAlias = _typing.Literal["_floor_max", b"_floor_max"]  # noqa: Y015
-    _WhichOneofReturnType__floor_min: _TypeAlias = _typing.Literal["floor_min"]  # noqa: Y015
-    _WhichOneofArgType__floor_min: _TypeAlias = _typing.Literal["_floor_min", b"_floor_min"]  # noqa: Y015
-    _WhichOneofReturnType__has_media: _TypeAlias = _typing.Literal["has_media"]  # noqa: Y015
-    _WhichOneofArgType__has_media: _TypeAlias = _typing.Literal["_has_media", b"_has_media"]  # noqa: Y015
-    _WhichOneofReturnType__list_agent_id: _TypeAlias = _typing.Literal["list_agent_id"]  # noqa: Y015
-    _WhichOneofArgType__list_agent_id: _TypeAlias = _typing.Literal["_list_agent_id", b"_list_agent_id"]  # noqa: Y015
-    _WhichOneofReturnType__list_office_id: _TypeAlias = _typing.Literal["list_office_id"]  # noqa: Y015
-    _WhichOneofArgType__list_office_id: _TypeAlias = _typing.Literal["_list_office_id", b"_list_office_id"]  # noqa: Y015
-    _WhichOneofReturnType__listing_type: _TypeAlias = _typing.Literal["listing_type"]  # noqa: Y015
-    _WhichOneofArgType__listing_type: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type"]  # noqa: Y015
-    _WhichOneofReturnType__near: _TypeAlias = _typing.Literal["near"]  # noqa: Y015
-    _WhichOneofArgType__near: _TypeAlias = _typing.Literal["_near", b"_near"]  # noqa: Y015
-    _WhichOneofReturnType__polygon: _TypeAlias = _typing.Literal["polygon"]  # noqa: Y015
-    _WhichOneofArgType__polygon: _TypeAlias = _typing.Literal["_polygon", b"_polygon"]  # noqa: Y015
-    _WhichOneofReturnType__possession_status: _TypeAlias = _typing.Literal["possession_status"]  # noqa: Y015
-    _WhichOneofArgType__possession_status: _TypeAlias = _typing.Literal["_possession_status", b"_possession_status"]  # noqa: Y015
-    _WhichOneofReturnType__posted_since: _TypeAlias = _typing.Literal["posted_since"]  # noqa: Y015
-    _WhichOneofArgType__posted_since: _TypeAlias = _typing.Literal["_posted_since", b"_posted_since"]  # noqa: Y015
-    _WhichOneofReturnType__price_dropped_since: _TypeAlias = _typing.Literal["price_dropped_since"]  # noqa: Y015
-    _WhichOneofArgType__price_dropped_since: _TypeAlias = _typing.Literal["_price_dropped_since", b"_price_dropped_since"]  # noqa: Y015
-    _WhichOneofReturnType__price_max: _TypeAlias = _typing.Literal["price_max"]  # noqa: Y015
-    _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
-    _WhichOneofReturnType__price_min: _TypeAlias = _typing.Literal["price_min"]  # noqa: Y015
-    _WhichOneofArgType__price_min: _TypeAlias = _typing.Literal["_price_min", b"_price_min"]  # noqa: Y015
-    _WhichOneofReturnType__price_per_sqft_max: _TypeAlias = _typing.Literal["price_per_sqft_max"]  # noqa: Y015
-    _WhichOneofArgType__price_per_sqft_max: _TypeAlias = _typing.Literal["_price_per_sqft_max", b"_price_per_sqft_max"]  # noqa: Y015
-    _WhichOneofReturnType__price_per_sqft_min: _TypeAlias = _typing.Literal["price_per_sqft_min"]  # noqa: Y015
-    _WhichOneofArgType__price_per_sqft_min: _TypeAlias = _typing.Literal["_price_per_sqft_min", b"_price_per_sqft_min"]  # noqa: Y015
-    _WhichOneofReturnType__project_id: _TypeAlias = _typing.Literal["project_id"]  # noqa: Y015
-    _WhichOneofArgType__project_id: _TypeAlias = _typing.Literal["_project_id", b"_project_id"]  # noqa: Y015
-    _WhichOneofReturnType__q: _TypeAlias = _typing.Literal["q"]  # noqa: Y015
-    _WhichOneofArgType__q: _TypeAlias = _typing.Literal["_q", b"_q"]  # noqa: Y015
-    _WhichOneofReturnType__radius_m: _TypeAlias = _typing.Literal["radius_m"]  # noqa: Y015
-    _WhichOneofArgType__radius_m: _TypeAlias = _typing.Literal["_radius_m", b"_radius_m"]  # noqa: Y015
-    _WhichOneofReturnType__ready_by: _TypeAlias = _typing.Literal["ready_by"]  # noqa: Y015
-    _WhichOneofArgType__ready_by: _TypeAlias = _typing.Literal["_ready_by", b"_ready_by"]  # noqa: Y015
-    _WhichOneofReturnType__rera_verified: _TypeAlias = _typing.Literal["rera_verified"]  # noqa: Y015
-    _WhichOneofArgType__rera_verified: _TypeAlias = _typing.Literal["_rera_verified", b"_rera_verified"]  # noqa: Y015
+    _WhichOneofReturnType__filters: _TypeAlias = _typing.Literal["filters"]  # noqa: Y015
+    _WhichOneofArgType__filters: _TypeAlias = _typing.Literal["_filters", b"_filters"]  # noqa: Y015
+    _WhichOneofReturnType__news: _TypeAlias = _typing.Literal["news"]  # noqa: Y015
+    _WhichOneofArgType__news: _TypeAlias = _typing.Literal["_news", b"_news"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__bbox) -> _WhichOneofReturnType__bbox | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filters) -> _WhichOneofReturnType__filters | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__carpet_area_max) -> _WhichOneofReturnType__carpet_area_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__carpet_area_min) -> _WhichOneofReturnType__carpet_area_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__city) -> _WhichOneofReturnType__city | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_max) -> _WhichOneofReturnType__floor_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_min) -> _WhichOneofReturnType__floor_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_media) -> _WhichOneofReturnType__has_media | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_agent_id) -> _WhichOneofReturnType__list_agent_id | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__list_office_id) -> _WhichOneofReturnType__list_office_id | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__listing_type) -> _WhichOneofReturnType__listing_type | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__near) -> _WhichOneofReturnType__near | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__polygon) -> _WhichOneofReturnType__polygon | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__possession_status) -> _WhichOneofReturnType__possession_status | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__posted_since) -> _WhichOneofReturnType__posted_since | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_dropped_since) -> _WhichOneofReturnType__price_dropped_since | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_max) -> _WhichOneofReturnType__price_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_min) -> _WhichOneofReturnType__price_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_sqft_max) -> _WhichOneofReturnType__price_per_sqft_max | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_sqft_min) -> _WhichOneofReturnType__price_per_sqft_min | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__project_id) -> _WhichOneofReturnType__project_id | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__q) -> _WhichOneofReturnType__q | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius_m) -> _WhichOneofReturnType__radius_m | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready_by) -> _WhichOneofReturnType__ready_by | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__rera_verified) -> _WhichOneofReturnType__rera_verified | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__news) -> _WhichOneofReturnType__news | None: ...
 
 Global___GetListingMapRequest: _TypeAlias = GetListingMapRequest  # noqa: Y015
 

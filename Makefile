@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search bench-faults compose-env compose-up compose-smoke drill-restore drill-pgbouncer lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search bench-alerts bench-faults compose-env compose-up compose-smoke drill-restore drill-pgbouncer lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -30,6 +30,9 @@ bench: setup ## Measure the platform beside the monolith it replaces, and GETs i
 
 bench-search: setup ## Measure search at 200,000 and 1,200,000 listings [args="--size small"]
 	@exec $(BIN)/python -m bench.search $(args)
+
+bench-alerts: setup ## Measure how soon a listing reaches those whose saved searches want it, among 100,000 of them
+	@exec $(BIN)/python -m bench.alerts
 
 deploy: ## Migrate and roll out in the cluster that kubectl reaches [overlay=staging|production]
 	@exec deploy/k8s/deploy $(overlay)

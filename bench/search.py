@@ -22,17 +22,11 @@ import httpx
 import orjson
 import uvloop
 
-from agents_service.saved_searches.repository import SavedSearchRepository
-from agents_service.saved_searches.service import SavedSearchService
-from agents_service.search.repository import SearchRepository
-from agents_service.search.service import SearchService
-from agents_service.settings import AgentsSettings
 from bench.load import Connection, Run, percentile
 from bench.report import machine
 from bench.scenarios import Request, Script
-from bench.searches import Ask, asks, saved, url
+from bench.searches import Ask, asks, url
 from bench.sides import Side, platform_side
-from chassis.database import open_database
 from devstack.process import Problem
 from devstack.supervisor import ROOT
 
@@ -42,15 +36,11 @@ SECONDS = 5.0
 CLIENTS = (1, 16)
 PAGES, PAGE_SIZE = 1_000, 20
 BUDGET_MS, KEYSET_BUDGET = 50.0, 1.25
-OFFERS = 200
 MEASURED = ROOT / "var" / "bench-search.json"
 RESULTS = ROOT / "docs" / "benchmarks-search.md"
-TABLES = ("listings", "places", "saved_searches")
+TABLES = ("listings", "places")
 # Some thousand names, which are read faster than their index.
 SHORT = ("places",)
-SAVED_COLUMNS = (
-    *("id", "user_id", "name", "filters", "wanted", "anchors", "price_min", "price_max", "alert"),
-)
 INTRODUCTION = """\
 # Search benchmarks
 
@@ -208,57 +198,6 @@ async def grow(side: Side) -> None:
         await connection.close()
 
 
-async def offers(side: Side) -> dict[str, float]:
-    """How long it takes to match a listing with 100,000 saved searches, and how many want one."""
-    connection = await asyncpg.connect(side.database_url)
-    try:
-        await connection.copy_records_to_table(
-            "saved_searches",
-            schema_name="agents",
-            columns=[*SAVED_COLUMNS],
-            records=saved(random.Random(5)),
-        )
-        await connection.execute("vacuum (analyze) agents.saved_searches")
-        # So that we see what the service sees.
-        await connection.execute(
-            "alter role current_user in database propmubi set search_path = agents, extensions"
-        )
-        ids = await connection.fetch(
-            "select id from agents.listings where standard_status = 'active' order by random() limit $1",
-            OFFERS,
-        )
-    finally:
-        await connection.close()
-    settings = AgentsSettings(
-        environment="development",
-        redis_url="redis://127.0.0.1:1",
-        metrics_port=0,
-        database_url=side.database_url,
-        service_secret="x" * 32,
-        cursor_key="x" * 32,
-    )
-    took = []
-    async with open_database(settings) as database:
-        service = SavedSearchService(
-            SavedSearchRepository(database), SearchService(SearchRepository(database))
-        )
-        for row in ids:
-            started = time.perf_counter()
-            async with database.transaction() as tx:
-                await service.offer(tx, row["id"])
-            took.append((time.perf_counter() - started) * 1e3)
-    connection = await asyncpg.connect(side.database_url)
-    matched = await connection.fetchval("select count(*) from agents.saved_search_matches")
-    await connection.close()
-    took.sort()
-    return {
-        "p50": percentile(took, 0.5),
-        "p95": percentile(took, 0.95),
-        "most": took[-1],
-        "matched": matched / OFFERS,
-    }
-
-
 def table(measured: Mapping[str, Any]) -> str:
     lines = []
     for size, found in measured.items():
@@ -295,13 +234,6 @@ def table(measured: Mapping[str, Any]) -> str:
     for size, found in measured.items():
         scans = ", ".join(f"{name} {times}" for name, times in found["scans"].items())
         lines.append(f"Sequential scans while {SIZES[size]:,} listings were searched: {scans}.")
-        if "offers" in found:
-            offered = found["offers"]
-            lines.append(
-                f"A listing that becomes active, among {SIZES[size]:,} listings and 100,000 saved searches: matched and"
-                f" noted within p50 {offered['p50']:.1f} ms, p95 {offered['p95']:.1f} ms, at most {offered['most']:.0f} ms;"
-                f" {offered['matched']:.1f} searches want one."
-            )
     return "\n".join([*lines, ""])
 
 
@@ -340,9 +272,6 @@ def main() -> None:
                     say(f"Making them {SIZES[name]:,}")
                     asyncio.run(grow(side))
                 found[name] = {"head": head, **measure(side, kinds)}
-                if name == "small" or size:
-                    found[name]["offers"] = asyncio.run(offers(side))
-                    say(f"  matching: {found[name]['offers']}")
     except Problem as problem:
         sys.exit(f"✗ {problem}")
     known = orjson.loads(MEASURED.read_bytes()) if MEASURED.exists() else {}

@@ -5,20 +5,15 @@ at every size.
 """
 
 import random
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
-
-from agents_service.saved_searches.domain import anchors, stored
 from devstack.demo_homes import AMENITIES, FACINGS, FURNISHINGS, SOCIETIES, SOCIETY_KINDS
 from devstack.demo_places import Locality, localities, zipf
 
 MIXES = 200
-SAVED_SEARCHES = 100_000
 Ask = tuple[str, dict[str, Any]]  # A path and its parameters.
 
 
@@ -180,30 +175,6 @@ def asks() -> dict[str, list[Ask]]:
 def url(ask: Ask) -> str:
     path, parameters = ask
     return f"{path}?{urlencode(parameters, doseq=True)}"
-
-
-def saved(chance: random.Random) -> Iterator[tuple[Any, ...]]:
-    """Rows of saved searches: mostly a locality or a city, a size and a budget."""
-    known = towns()
-    for number in range(SAVED_SEARCHES):
-        place = known.pick(chance)
-        wanted: dict[str, Any] = {"listing_type": [chance.choice(("sale", "sale", "rent"))]}
-        wanted["city"] = [place.city.name.lower()]
-        if chance.random() < 0.75:
-            wanted["subdivision_name"] = [place.name.lower()]
-        if chance.random() < 0.8:
-            wanted["bhk"] = [float(chance.choice((1, 2, 2, 3)))]
-        if chance.random() < 0.8:
-            rent = wanted["listing_type"] == ["rent"]
-            wanted["price_max"] = chance.choice((20, 40)) * 1_000 if rent else int(place.rate * 900)
-        if chance.random() < 0.2:
-            wanted["furnishing"] = [chance.choice(FURNISHINGS)]
-        kept = stored(wanted, ())
-        id_, user_id = (uuid.UUID(int=chance.getrandbits(128), version=4) for _ in range(2))
-        alert = "instant" if number % 4 else "daily"
-        yield id_, user_id, "A home", b"", orjson.dumps(kept).decode(), anchors(
-            kept
-        ), None, wanted.get("price_max"), alert
 
 
 def _unsorted(mix: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,8 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Side:
-    """Where a side is asked and what its work costs. `token()` is an access token, good for one round; `rest()`
+    """Where a side is asked and what its work costs. `token()` is an access token, good for one round,
+    of the platform's of any `phone`; `rest()`
     returns when what was asked has nothing left to be done later.
     """
 
@@ -53,7 +54,7 @@ class Side:
     port: int
     meter: Meter
     database_url: str
-    token: Callable[[], str]
+    token: Callable[..., str]
     rest: Callable[[], None]
 
 
@@ -68,7 +69,7 @@ def platform_side(listings: int) -> Iterator[Side]:
             port=described.gateway_port,
             meter=Meter(processes, processes.pop(POSTGRES), "propmubi"),
             database_url=admin_url,
-            token=lambda: sign_in(platform),
+            token=lambda phone=BUYER: sign_in(platform, phone),
             rest=lambda: asyncio.run(all_published(admin_url)),
         )
 
@@ -127,11 +128,11 @@ def _processes_of(platform: RunningPlatform) -> dict[str, int]:
     return found
 
 
-def sign_in(platform: RunningPlatform) -> str:
+def sign_in(platform: RunningPlatform, phone: str) -> str:
     """By one-time password, as anybody signs in."""
     seen = len(_messages(platform.outbox))
     with httpx.Client(base_url=platform.url, timeout=10) as client:
-        asked = client.post("/v1/auth/otp", json={"phone": BUYER}).raise_for_status().json()
+        asked = client.post("/v1/auth/otp", json={"phone": phone}).raise_for_status().json()
         deadline = time.monotonic() + SMS_WITHIN
         while len(sent := _messages(platform.outbox)) <= seen:
             if time.monotonic() > deadline:

@@ -41,6 +41,8 @@ from propmubi.auth.v1 import auth_pb2
 
 # Days begin at midnight; a minute later is soon enough.
 SWEEP_SECONDS = 60.0
+# How long a listing waits to be matched, so that many are matched at once.
+MATCH_SECONDS = 0.5
 
 
 def wire(service: Service) -> list[str]:
@@ -85,6 +87,8 @@ def wire(service: Service) -> list[str]:
         ("tell of saved searches", saved_searches.tell_of_yesterday),
     ):
         service.every(SWEEP_SECONDS, name, sweep(service.database, some))
+    matching = sweep(service.database, saved_searches.match_offers)
+    service.every(MATCH_SECONDS, "match saved searches", matching)
     service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
     service.consume("projects", ListingConsumers(listings).of_projects)
     service.consume("agents", SavedSearchConsumers(saved_searches).of_agents)

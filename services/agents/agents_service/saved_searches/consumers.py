@@ -1,10 +1,11 @@
-"""What becomes active or cheaper, is matched with saved searches (domain.md, flow 2)."""
+"""What becomes active or cheaper, waits to be matched with saved searches (domain.md, flow 2)."""
 
 import uuid
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
+from agents_service.saved_searches.domain import Reason
 from agents_service.saved_searches.service import SavedSearchService
 from chassis.database import Transaction
 from chassis.events import Handler
@@ -13,7 +14,9 @@ from propmubi.common.v1.event_pb2 import Event
 
 
 class SavedSearchConsumers:
-    """Handlers of this service's own events, so that no agent waits for the matching of what she publishes."""
+    """Handlers of this service's own events, so that no agent waits for the matching of what she publishes, nor
+    an event for those before it.
+    """
 
     def __init__(self, service: SavedSearchService) -> None:
         self._service = service
@@ -23,10 +26,10 @@ class SavedSearchConsumers:
         }
 
     async def published(self, tx: Transaction, payload: ListingPublished, _event: Event) -> None:
-        await self._service.offer(tx, uuid.UUID(payload.listing.id))
+        await self._service.offer(tx, uuid.UUID(payload.listing.id), Reason.NEW)
 
     async def price_changed(
         self, tx: Transaction, payload: ListingPriceChanged, _event: Event
     ) -> None:
         if payload.listing.list_price < payload.from_price:
-            await self._service.offer(tx, uuid.UUID(payload.listing.id))
+            await self._service.offer(tx, uuid.UUID(payload.listing.id), Reason.CHEAPER)

@@ -26,8 +26,15 @@ class Alert(StrEnum):
     OFF = "off"
 
 
+class Reason(StrEnum):
+    """Why a listing is offered."""
+
+    NEW = "new"
+    CHEAPER = "cheaper"
+
+
 class SavedSearch(NamedTuple):
-    """A search somebody saved: `filters` as they were sent, `wanted` as they are matched."""
+    """A search somebody saved: `filters` as they were sent, `wanted` as they are matched, seen until a match's time."""
 
     id: uuid.UUID
     user_id: uuid.UUID
@@ -38,6 +45,7 @@ class SavedSearch(NamedTuple):
     version: int
     created_at: datetime
     updated_at: datetime
+    seen_until: datetime | None
 
 
 class Home(NamedTuple):
@@ -68,27 +76,32 @@ class Home(NamedTuple):
     search_text: str
 
 
+class Offer(NamedTuple):
+    """A home on offer, and why."""
+
+    home: Home
+    reason: Reason
+
+
 class Candidate(NamedTuple):
     """A search that may want a home."""
 
     id: uuid.UUID
-    user_id: uuid.UUID
-    name: str
-    alert: str
     wanted: Mapping[str, Any]
 
 
 class Match(NamedTuple):
-    """A listing that matched, and when."""
+    """A listing that matched, when and why."""
 
     listing_id: uuid.UUID
     matched_at: datetime
+    reason: str
 
 
-class Told(NamedTuple):
-    """What somebody is told in the morning."""
+class News(NamedTuple):
+    """What the owner of a saved search is told: of one home, or of all of a day."""
 
-    id: uuid.UUID
+    saved_search_id: uuid.UUID
     user_id: uuid.UUID
     name: str
     listing_ids: Sequence[uuid.UUID]
@@ -149,13 +162,24 @@ def stored(filters: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
 
 def matches(home: Home, wanted: Mapping[str, Any]) -> bool:
     """Whether `home` is all that is `wanted`."""
-    return all(CHECKS[name](home, value) for name, value in wanted.items())
+    # Asked of every candidate: a generator would cost twice as much.
+    for name, value in wanted.items():  # noqa: SIM110
+        if not CHECKS[name](home, value):
+            return False
+    return True
 
 
 def anchors(wanted: Mapping[str, Any]) -> list[str]:
-    """What a search is found by: its types and sizes, each with its narrowest places."""
+    """What a search is found by, each once: its types and sizes, each with its narrowest places."""
     types, sizes = wanted.get("listing_type", [ANYTHING]), wanted.get("bhk", [ANYTHING])
-    return [_anchor(*each) for each in product(types, sizes, _places_of(wanted))]
+    found = (_anchor(*each) for each in product(types, sizes, _places_of(wanted)))
+    return list(dict.fromkeys(found))
+
+
+def is_exact(wanted: Mapping[str, Any]) -> bool:
+    """Whether all that is `wanted` shows in what it is found by and in its prices."""
+    place = next((name for name in _PLACES if name in wanted), "city")
+    return wanted.keys() <= {"listing_type", "bhk", "price_min", "price_max", "city", place}
 
 
 def anchors_of(home: Home) -> list[str]:
@@ -164,7 +188,7 @@ def anchors_of(home: Home) -> list[str]:
     return [_anchor(*each) for each in product(types, sizes, _places_at(home))]
 
 
-# From the narrowest on.
+# From the narrowest on; within the city, if one is asked for.
 _PLACES: Final = (
     "project_id",
     "list_agent_id",
@@ -175,21 +199,26 @@ _PLACES: Final = (
 
 
 def _places_of(wanted: Mapping[str, Any]) -> list[str]:
+    cities = [f"city:{city}" for city in wanted.get("city", ())]
     for name in _PLACES:
         if name in wanted:
-            return [f"{name}:{value}" for value in wanted[name]]
+            places = [f"{name}:{value}" for value in wanted[name]]
+            return [",".join(each) for each in product(places, cities)] if cities else places
     bounds = _bounds(wanted)
     if bounds is not None:
         return _cells(*bounds)
-    return [f"city:{city}" for city in wanted["city"]] if "city" in wanted else [ANYTHING]
+    return cities or [ANYTHING]
 
 
 def _places_at(home: Home) -> Iterator[str]:
     yield ANYTHING
-    for name in (*_PLACES, "city"):
+    city = f"city:{home.city}"
+    yield city
+    for name in _PLACES:
         value = getattr(home, name)
         if value is not None:
             yield f"{name}:{value}"
+            yield f"{name}:{value},{city}"
     if home.location is not None:
         for zoom in ZOOMS:
             x, y = (int(at * 2**zoom / WORLD) for at in home.location)

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Text,
     Uuid,
+    any_,
     bindparam,
     case,
     cast,
@@ -17,7 +18,6 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    or_,
     select,
     text,
     tuple_,
@@ -31,10 +31,13 @@ from agents_service.saved_searches.domain import (
     Candidate,
     Home,
     Match,
+    News,
+    Offer,
+    Reason,
     SavedSearch,
-    Told,
+    anchors_of,
 )
-from agents_service.saved_searches.models import matches, saved_searches
+from agents_service.saved_searches.models import matches, offers, saved_searches
 from chassis.database import Database, Transaction
 from chassis.errors import NotFound, StaleVersion
 from chassis.ids import new_id
@@ -63,22 +66,55 @@ _SPECIAL: Mapping[str, Any] = {
         (listings.c.location.is_not(None), literal_column("array[location[0], location[1]]"))
     ),
 }
-_OFFERED = select(
-    *(_SPECIAL.get(name, listings.c.get(name)).label(name) for name in Home._fields)
-).where(listings.c.id == bindparam("id"), listings.c.standard_status == "active")
-
-# Whatever the planner knows of them, the searches are found by their anchors.
-_CANDIDATES = select(*(saved_searches.c[name] for name in Candidate._fields)).where(
-    saved_searches.c.alert != literal_column(f"'{Alert.OFF}'"),
-    saved_searches.c.anchors.overlap(bindparam("anchors", type_=ARRAY(Text))),
-    or_(saved_searches.c.price_min.is_(None), saved_searches.c.price_min <= bindparam("price")),
-    or_(saved_searches.c.price_max.is_(None), saved_searches.c.price_max >= bindparam("price")),
+# Those that wait longest, each listing once: as it is now, if it is active still.
+_TAKE_OFFERS = (
+    delete(offers)
+    .where(
+        offers.c.id.in_(
+            select(offers.c.id)
+            .order_by(offers.c.id)
+            .limit(bindparam("limit"))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .returning(offers.c.listing_id, offers.c.reason)
 )
+_HOMES = select(
+    *(_SPECIAL.get(name, listings.c.get(name)).label(name) for name in Home._fields)
+).where(
+    listings.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+    listings.c.standard_status == "active",
+)
+
+_OFFERED = """
+    with offer as materialized (
+        select * from unnest(:listing_ids, :list_prices, :reasons, :anchors)
+            as offer (listing_id, list_price, reason, anchors)
+    )"""
+_WANTING = """
+    alert <> 'off' and anchors && string_to_array(offer.anchors, chr(10))
+        and (price_min is null or price_min <= list_price)
+        and (price_max is null or price_max >= list_price)
+    """
+_OFFER_PARAMETERS = (
+    bindparam("listing_ids", type_=ARRAY(Uuid)),
+    bindparam("list_prices", type_=ARRAY(BigInteger)),
+    bindparam("reasons", type_=ARRAY(Text)),
+    bindparam("anchors", type_=ARRAY(Text)),
+)
+
+# For each home, whatever the planner knows, the searches are found by their anchors. What they want is read quicker as
+# text.
+_CANDIDATES = text(f"""
+    {_OFFERED}
+    select listing_id, search.id, search.wanted::text
+    from offer, lateral (select id, wanted from saved_searches where {_WANTING} and not exact) search
+    """).bindparams(*_OFFER_PARAMETERS)  # noqa: S608  Its parts are those above.
 
 
 def _matches(*, continued: bool) -> Any:
     here = tuple_(matches.c.matched_at, matches.c.listing_id)
-    found = select(matches.c.listing_id, matches.c.matched_at).where(
+    found = select(*(matches.c[name] for name in Match._fields)).where(
         matches.c.saved_search_id == bindparam("id")
     )
     if continued:
@@ -118,22 +154,38 @@ _MORNING = text("""
     """).bindparams(bindparam("until", type_=matches.c.matched_at.type))
 
 
-# What is told at once counts as told. A search may have been deleted meanwhile.
-_NOTE = text("""
-    insert into saved_search_matches as known (saved_search_id, listing_id, list_price, told_at)
-    select found.id, :listing_id, :list_price, case when at_once then now() end
-    from unnest(:ids, :at_once) as found (id, at_once)
-        join saved_searches on saved_searches.id = found.id
-    order by found.id
-    on conflict (saved_search_id, listing_id) do update
-        set list_price = excluded.list_price, matched_at = now(), told_at = excluded.told_at
-        where known.list_price > excluded.list_price
-    returning saved_search_id
-    """).bindparams(
+# The exact ones are found here, the others were. What is told at once counts as told. Searches may be deleted meanwhile:
+# those that are left stay until this is committed, and are locked in one order. So are matches noted, of which others
+# may note the same.
+_NOTE = text(f"""
+    {_OFFERED}, found as materialized (
+        select search.id, listing_id
+        from offer, lateral (select id from saved_searches where {_WANTING} and exact) search
+        union all
+        select * from unnest(:ids, :found) as found (id, listing_id)
+    ), owned as materialized (
+        select id, user_id, name, alert from saved_searches
+        where id in (select id from found) and alert <> 'off'
+        order by id for key share
+    ), noted as (
+        insert into saved_search_matches as known
+            (saved_search_id, listing_id, list_price, reason, told_at)
+        select id, listing_id, list_price, reason, case when alert = 'instant' then now() end
+        from found join owned using (id) join offer using (listing_id)
+        order by id, listing_id
+        on conflict (saved_search_id, listing_id) do update
+            set list_price = excluded.list_price, reason = 'cheaper', matched_at = now(), told_at = excluded.told_at
+            where known.list_price > excluded.list_price
+        returning saved_search_id, listing_id
+    )
+    select id, user_id, name, array_agg(listing_id order by listing_id)
+    from noted join owned on id = saved_search_id
+    where alert = 'instant'
+    group by id, user_id, name
+    """).bindparams(  # noqa: S608  Its parts are those above.
+    *_OFFER_PARAMETERS,
     bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("at_once", type_=ARRAY(Boolean)),
-    bindparam("listing_id", type_=Uuid()),
-    bindparam("list_price", type_=BigInteger()),
+    bindparam("found", type_=ARRAY(Uuid)),
 )
 
 
@@ -194,12 +246,31 @@ class SavedSearchRepository:
         return SavedSearch._make(row)
 
     async def delete(self, tx: Transaction, search: SavedSearch) -> None:
-        """Delete a saved search and its matches."""
-        await tx.execute(delete(saved_searches).where(saved_searches.c.id == search.id))
+        """Delete a saved search, which is locked, and its matches."""
+        await self._delete(tx, [search.id])
 
     async def delete_all(self, tx: Transaction, user_id: uuid.UUID) -> None:
         """Forget what a user looks for."""
-        await tx.execute(delete(saved_searches).where(saved_searches.c.user_id == user_id))
+        # Locked in the order in which those that match are.
+        hers = await tx.execute(
+            select(saved_searches.c.id)
+            .where(saved_searches.c.user_id == user_id)
+            .order_by(saved_searches.c.id)
+            .with_for_update()
+        )
+        await self._delete(tx, [row.id for row in hers])
+
+    async def _delete(self, tx: Transaction, ids: Sequence[uuid.UUID]) -> None:
+        await tx.execute(delete(matches).where(matches.c.saved_search_id.in_(ids)))
+        await tx.execute(delete(saved_searches).where(saved_searches.c.id.in_(ids)))
+
+    async def seen(self, tx: Transaction, saved_search_id: uuid.UUID, until: datetime) -> None:
+        """The matches of a search until then were seen, as those were that were before."""
+        await tx.execute(
+            update(saved_searches)
+            .where(saved_searches.c.id == saved_search_id)
+            .values(seen_until=func.greatest(saved_searches.c.seen_until, until))
+        )
 
     async def silence(self, tx: Transaction, user_id: uuid.UUID) -> None:
         """Tell a user of no more matches."""
@@ -225,37 +296,56 @@ class SavedSearchRepository:
         )
         return [Match._make(row) for row in rows]
 
-    async def offered(self, tx: Transaction, listing_id: uuid.UUID) -> Home | None:
-        """The listing, if it is active now."""
-        rows = await tx.run(_OFFERED, {"id": listing_id})
-        return Home._make(rows[0]) if rows else None
+    async def offer(self, tx: Transaction, listing_id: uuid.UUID, reason: Reason) -> None:
+        """The listing waits to be matched."""
+        await tx.execute(insert(offers).values(listing_id=listing_id, reason=reason))
+
+    async def take_offers(self, tx: Transaction, limit: int) -> tuple[int, list[Offer]]:
+        """Take so many offers that wait: how many there were, and the homes that are active still, each once."""
+        taken = (await tx.execute(_TAKE_OFFERS, {"limit": limit})).all()
+        reasons: dict[uuid.UUID, Reason] = {}
+        for offer in taken:
+            if reasons.get(offer.listing_id) is not Reason.NEW:
+                reasons[offer.listing_id] = Reason(offer.reason)
+        rows = await tx.run(_HOMES, {"ids": [*reasons]}) if reasons else []
+        homes = map(Home._make, rows)
+        return len(taken), [Offer(home, reasons[home.id]) for home in homes]
 
     async def candidates(
-        self, tx: Transaction, anchors: Sequence[str], price: int
-    ) -> list[Candidate]:
-        """The searches found by any of `anchors` that want something of this price."""
-        rows = await tx.execute(_CANDIDATES, {"anchors": anchors, "price": price})
-        return [Candidate._make(row) for row in rows]
+        self, tx: Transaction, offers: Sequence[Offer]
+    ) -> list[tuple[Candidate, Offer]]:
+        """The searches that may want one of `offers`, and want more of it than what they are found by and a price."""
+        rows = await tx.run(_CANDIDATES, _parameters(offers))
+        by_id = {offer.home.id: offer for offer in offers}
+        return [
+            (Candidate(search_id, orjson.loads(wanted)), by_id[listing_id])
+            for listing_id, search_id, wanted in rows
+        ]
 
-    async def match(
-        self, tx: Transaction, home: Home, found: Sequence[Candidate]
-    ) -> set[uuid.UUID]:
-        """Note that `home` matched those that were found; which of them have not heard of it at this price."""
-        rows = await tx.run(
-            _NOTE,
-            {
-                "ids": [each.id for each in found],
-                "at_once": [each.alert == Alert.INSTANT for each in found],
-                "listing_id": home.id,
-                "list_price": home.list_price,
-            },
-        )
-        return {row[0] for row in rows}
+    async def note(
+        self, tx: Transaction, offers: Sequence[Offer], found: Sequence[tuple[uuid.UUID, uuid.UUID]]
+    ) -> list[News]:
+        """Note which searches want which of `offers`: those `found`, by their ids, and those that are exact.
 
-    async def morning(self, tx: Transaction, until: datetime, most: int) -> list[Told]:
+        Whose owners are to be told of it now: of each home once at a price.
+        """
+        ids = {"ids": [search_id for search_id, _ in found], "found": [home for _, home in found]}
+        rows = await tx.run(_NOTE, _parameters(offers) | ids)
+        return [News._make(row) for row in rows]
+
+    async def morning(self, tx: Transaction, until: datetime, most: int) -> list[News]:
         """Of the matches before `until` that nobody was told of, so many, by their searches; they count as told then."""
         rows = await tx.execute(_MORNING, {"until": until, "most": most})
-        return [Told._make(row) for row in rows]
+        return [News._make(row) for row in rows]
+
+
+def _parameters(offers: Sequence[Offer]) -> dict[str, Any]:
+    return {
+        "listing_ids": [offer.home.id for offer in offers],
+        "list_prices": [offer.home.list_price for offer in offers],
+        "reasons": [offer.reason for offer in offers],
+        "anchors": ["\n".join(anchors_of(offer.home)) for offer in offers],
+    }
 
 
 def _existing(row: Any) -> SavedSearch:

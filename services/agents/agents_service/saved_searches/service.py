@@ -1,5 +1,6 @@
 """What can be done with saved searches, and how a home on offer finds those that want it."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
@@ -7,13 +8,12 @@ from typing import Any
 
 from agents_service.saved_searches.domain import (
     MOST_SEARCHES,
-    Alert,
-    Candidate,
     Match,
+    News,
+    Reason,
     SavedSearch,
-    Told,
     anchors,
-    anchors_of,
+    is_exact,
     matches,
     stored,
 )
@@ -22,12 +22,17 @@ from agents_service.search.service import SearchService
 from chassis.database import Transaction
 from chassis.errors import Conflict, InvalidArgument, Violation, check_version
 from chassis.identity import Principal
+from chassis.ids import new_id
 from chassis.india import INDIA
-from propmubi.agents.v1.events_pb2 import SavedSearchMatched
+from propmubi.agents.v1.events_pb2 import SavedSearchAlert, SavedSearchMatched
 
 MORNING = time(9, tzinfo=INDIA)
 # Matches told in one transaction of a morning.
 BATCH = 500
+# Listings matched in one transaction, and alerts told by one event.
+OFFERS, ALERTS = 100, 500
+# Candidates looked into before others have their turn.
+TURN = 1_000
 
 
 class SavedSearchService:
@@ -48,6 +53,7 @@ class SavedSearchService:
                 "filters": given["filters"].SerializeToString(deterministic=True),
                 "wanted": wanted,
                 "anchors": anchors(wanted),
+                "exact": is_exact(wanted),
                 "price_min": wanted.get("price_min"),
                 "price_max": wanted.get("price_max"),
             }
@@ -114,32 +120,43 @@ class SavedSearchService:
         *,
         after: tuple[datetime, uuid.UUID] | None,
         limit: int,
-    ) -> list[Match]:
-        """A page of the matches of the caller's saved search, the last first; raises NotFound."""
+    ) -> tuple[SavedSearch, list[Match]]:
+        """The caller's saved search and a page of its matches, the last first; raises NotFound."""
         search = await self.get(caller, saved_search_id)
-        return await self._repository.matches(search.id, after=after, limit=limit)
+        return search, await self._repository.matches(search.id, after=after, limit=limit)
 
-    async def offer(self, tx: Transaction, listing_id: uuid.UUID) -> None:
-        """Match a listing that became active or cheaper, as it is now, with all who want such a one.
+    async def seen(
+        self, tx: Transaction, caller: Principal, saved_search_id: uuid.UUID, until: datetime
+    ) -> None:
+        """The caller saw the matches of her saved search until then; raises NotFound."""
+        search = await self._own(tx, caller, saved_search_id, None)
+        await self._repository.seen(tx, search.id, min(until, datetime.now(UTC)))
+
+    async def offer(self, tx: Transaction, listing_id: uuid.UUID, reason: Reason) -> None:
+        """Have a listing that became active or cheaper matched."""
+        await self._repository.offer(tx, listing_id, reason)
+
+    async def match_offers(self, tx: Transaction) -> int:
+        """Match some of the listings that wait, as they are now, with all who want such; how many waited.
 
         Those who want to hear of it at once are told; nobody hears twice of a listing at one price.
         """
-        home = await self._repository.offered(tx, listing_id)
-        if home is None:
-            return
-        candidates = await self._repository.candidates(tx, anchors_of(home), home.list_price)
-        found = [each for each in candidates if matches(home, each.wanted)]
-        if found:
-            new = await self._repository.match(tx, home, found)
-            for each in found:
-                if each.id in new and each.alert == Alert.INSTANT:
-                    _tell(tx, each, [listing_id])
+        count, offers = await self._repository.take_offers(tx, OFFERS)
+        if not offers:
+            return count
+        found = []
+        for at, (search, offer) in enumerate(await self._repository.candidates(tx, offers)):
+            if matches(offer.home, search.wanted):
+                found.append((search.id, offer.home.id))
+            if at % TURN == 0:
+                await asyncio.sleep(0)
+        _tell(tx, await self._repository.note(tx, offers, found))
+        return count
 
     async def tell_of_yesterday(self, tx: Transaction) -> int:
         """Tell some of those who are told daily of what matched until this morning; how many were told."""
         told = await self._repository.morning(tx, last_morning(datetime.now(UTC)), BATCH)
-        for each in told:
-            _tell(tx, each, each.listing_ids)
+        _tell(tx, told)
         return len(told)
 
     async def _own(
@@ -178,13 +195,16 @@ def last_morning(now: datetime) -> datetime:
     return today if today <= now else today - timedelta(days=1)
 
 
-def _tell(tx: Transaction, search: Candidate | Told, listing_ids: Sequence[uuid.UUID]) -> None:
-    tx.publish(
-        SavedSearchMatched(
-            saved_search_id=str(search.id),
-            user_id=str(search.user_id),
-            name=search.name,
-            listing_ids=map(str, listing_ids),
-        ),
-        search.id,
-    )
+def _tell(tx: Transaction, news: Sequence[News]) -> None:
+    """Tell the other services, of many searches by one event: thousands may want one home."""
+    for start in range(0, len(news), ALERTS):
+        alerts = [
+            SavedSearchAlert(
+                saved_search_id=str(each.saved_search_id),
+                user_id=str(each.user_id),
+                name=each.name,
+                listing_ids=map(str, each.listing_ids),
+            )
+            for each in news[start : start + ALERTS]
+        ]
+        tx.publish(SavedSearchMatched(alerts=alerts), new_id())

@@ -14,9 +14,9 @@ from agents_service.saved_searches.service import SavedSearchService
 from chassis.context import principal
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
-from chassis.protobuf import fill, masked, timestamp, value, values
+from chassis.protobuf import fill, masked, moment, value, values
+from propmubi.agents.v1 import listings_pb2, saved_searches_pb2_grpc
 from propmubi.agents.v1 import saved_searches_pb2 as pb
-from propmubi.agents.v1 import saved_searches_pb2_grpc
 from propmubi.agents.v1.listings_pb2 import ListingFilters
 
 _INPUT = ("name", "filters", "alert")
@@ -86,7 +86,7 @@ class SavedSearchServicer(saved_searches_pb2_grpc.SavedSearchServiceServicer):
         self, request: pb.ListSavedSearchMatchesRequest, context: Any
     ) -> pb.ListSavedSearchMatchesResponse:
         page = self._page_tokens.page(request)
-        found = await self._service.matches(
+        search, found = await self._service.matches(
             principal(),
             uuid.UUID(request.saved_search_id),
             after=_after(*page.position) if page.position else None,
@@ -98,19 +98,35 @@ class SavedSearchServicer(saved_searches_pb2_grpc.SavedSearchServiceServicer):
         shown = {listing.id: listing for listing in listings}
         return pb.ListSavedSearchMatchesResponse(
             matches=[
-                pb.SavedSearchMatch(
-                    listing=shown[str(match.listing_id)], matched_at=timestamp(match.matched_at)
-                )
+                _match(match, shown[str(match.listing_id)], search.seen_until)
                 for match in matches
                 if str(match.listing_id) in shown
             ],
             next_page_token=token,
         )
 
+    async def MarkSavedSearchSeen(
+        self, request: pb.MarkSavedSearchSeenRequest, context: Any
+    ) -> Empty:
+        saved_search_id, until = uuid.UUID(request.saved_search_id), moment(request.until)
+        async with self._database.transaction() as tx:
+            await self._service.seen(tx, principal(), saved_search_id, until)
+            return tx.reply(Empty())
+
 
 def to_proto(search: SavedSearch) -> pb.SavedSearch:
     message = pb.SavedSearch()
     fill(message, search, *_OUTPUT, filters=ListingFilters.FromString(search.filters))
+    return message
+
+
+def _match(
+    match: Match, listing: listings_pb2.Listing, seen_until: datetime | None
+) -> pb.SavedSearchMatch:
+    message = pb.SavedSearchMatch(
+        listing=listing, seen=seen_until is not None and match.matched_at <= seen_until
+    )
+    fill(message, match, "matched_at", "reason")
     return message
 
 

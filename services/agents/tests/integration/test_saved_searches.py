@@ -8,26 +8,29 @@ from typing import Any
 import orjson
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import func, insert, select, text, update
 
 from agents_service.saved_searches.consumers import SavedSearchConsumers
+from agents_service.saved_searches.domain import Reason
 from agents_service.saved_searches.models import matches, saved_searches
-from agents_service.saved_searches.repository import _CANDIDATES, SavedSearchRepository
+from agents_service.saved_searches.repository import _CANDIDATES, _NOTE, SavedSearchRepository
 from agents_service.saved_searches.service import SavedSearchService, last_morning
 from agents_service.search.repository import SearchRepository
 from agents_service.search.service import SearchService
-from chassis.errors import Conflict, InvalidArgument, NotFound, StaleVersion
+from chassis.errors import Conflict, InvalidArgument, NotFound, StaleVersion, Unavailable
 from chassis.ids import new_id
-from chassis.tables import outbox
+from chassis.tables import inbox, outbox
 from devstack.testing_service import Running, Tokens
 from propmubi.agents.v1 import listings_pb2
 from propmubi.agents.v1 import saved_searches_pb2 as pb
-from propmubi.agents.v1.events_pb2 import ListingPublished, SavedSearchMatched
+from propmubi.agents.v1.events_pb2 import ListingPublished, SavedSearchAlert, SavedSearchMatched
 from propmubi.agents.v1.listings_pb2 import ListingFilters
 from propmubi.agents.v1.saved_searches_pb2_grpc import SavedSearchServiceStub
 from propmubi.common.v1.event_pb2 import Event
 
 WITHIN = 10.0
+# How many of agents' own aggregates were met.
+_MET = select(func.count().label("met")).where(inbox.c.source == "agents")
 
 
 @pytest.fixture
@@ -65,24 +68,33 @@ async def matched(stub: Any, search: pb.SavedSearch, **page: Any) -> list[str]:
         request.page_token = answer.next_page_token
 
 
-async def told(agents: Running) -> list[tuple[str, list[str]]]:
-    """What was told, by saved search."""
+async def told(agents: Running) -> list[tuple[str, str]]:
+    """What was told: saved searches, each with a listing."""
     async with agents.database.transaction() as tx:
         rows = await tx.execute(
             select(outbox.c.payload)
             .where(outbox.c.name == "saved_search.matched")
             .order_by(outbox.c.position)
         )
-        events = []
+        alerts: list[SavedSearchAlert] = []
         for (payload,) in rows:
             event = SavedSearchMatched()
             AnyMessage.FromString(payload).Unpack(event)
-            events.append(event)
-    return [(event.saved_search_id, list(event.listing_ids)) for event in events]
+            alerts += event.alerts
+    return [(alert.saved_search_id, home) for alert in alerts for home in alert.listing_ids]
+
+
+async def ask(lister: Any, listing: Any, price: int) -> None:
+    """Have `listing` cost `price`."""
+    change = listings_pb2.UpdateListingRequest(
+        listing_id=listing.id, listing=listings_pb2.Listing(list_price=price)
+    )
+    change.update_mask.paths.append("list_price")
+    await lister.listings.UpdateListing(change)
 
 
 async def eventually(agents: Running, count: int) -> None:
-    """Until so many were told; what follows them is seen by what is told next."""
+    """Until so much was told; what follows is seen by what is told next."""
     async with asyncio.timeout(WITHIN):
         # The consumer sets no event of ours.
         while len(await told(agents)) < count:  # noqa: ASYNC110
@@ -163,30 +175,128 @@ async def test_what_becomes_active_or_cheaper_reaches_its_searches_once(
     listing = await asha.publish()
     assert await matched(meera, wanted) == []
 
-    async def ask(listing: Any, price: int) -> None:
-        change = listings_pb2.UpdateListingRequest(
-            listing_id=listing.id, listing=listings_pb2.Listing(list_price=price)
-        )
-        change.update_mask.paths.append("list_price")
-        await asha.listings.UpdateListing(change)
-
-    await ask(listing, 8_000_000)
+    await ask(asha, listing, 8_000_000)
     await eventually(agents, 1)
-    assert await told(agents) == [(wanted.id, [listing.id])]
+    assert await told(agents) == [(wanted.id, listing.id)]
     # It went and came back, was dearer for a while, and is as cheap as before: that is no news. Cheaper is.
     await asha.move(listing, "hold")
     await asha.move(listing, "active")
-    await ask(listing, 8_500_000)
-    await ask(listing, 8_000_000)
-    await ask(listing, 7_500_000)
-    await ask(dear, 7_900_000)
+    await ask(asha, listing, 8_500_000)
+    await ask(asha, listing, 8_000_000)
+    await ask(asha, listing, 7_500_000)
+    await ask(asha, dear, 7_900_000)
     await eventually(agents, 3)
     assert sorted(await told(agents)) == sorted(
-        [(wanted.id, [listing.id])] * 2 + [(wanted.id, [dear.id])]
+        [(wanted.id, listing.id)] * 2 + [(wanted.id, dear.id)]
     )
     assert set(await matched(meera, wanted, page_size=1)) == {dear.id, listing.id}
     await asha.move(listing, "withdrawn")
     assert await matched(meera, wanted, page_size=1) == [dear.id]
+
+
+async def test_many_offers_at_once_tell_each_owner_once_of_all_that_she_wants(
+    agents: Running, asha: Any, meera: Any, service: SavedSearchService
+) -> None:
+    all_of_pune, cheap = await save(meera, city="Pune"), await save(meera, price_max=8_000_000)
+    bright = await save(meera, city="Pune", facing=[listings_pb2.FACING_EAST], bhk=[2])
+    prices = (7_000_000, 8_000_000, 9_000_000)
+    async with agents.database.transaction() as tx:
+        # Nothing is matched before all wait.
+        await tx.execute(text("lock table offers in access exclusive mode"))
+        homes = [
+            (await asha.publish(address=_flat(at), list_price=price, facing=facing)).id
+            for at, (price, facing) in enumerate(zip(prices, (1, 3, 3), strict=True))
+        ]
+        for home in homes[::-1]:
+            await service.offer(tx, uuid.UUID(home), Reason.NEW)
+    await asyncio.gather(*(_match(agents, service) for _ in range(20)))
+    wanted = {all_of_pune.id: homes, cheap.id: homes[:2], bright.id: homes[1:]}
+    await eventually(agents, 7)
+    expected = sorted((search, home) for search, found in wanted.items() for home in found)
+    assert sorted(await told(agents)) == expected
+    async with asyncio.timeout(WITHIN):
+        # What the events of publishing bring is matched, and is nothing new. Nobody tells when that is.
+        while (await agents.database.fetch(_MET))[0]["met"] < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await asyncio.gather(*(_match(agents, service) for _ in range(5)))
+    assert sorted(await told(agents)) == expected
+
+
+async def test_what_was_seen_stays_seen_until_it_is_cheaper(
+    agents: Running, asha: Any, meera: Any
+) -> None:
+    search = await save(meera, city="Pune")
+    first = await asha.publish()
+    await eventually(agents, 1)
+    asked = pb.ListSavedSearchMatchesRequest(saved_search_id=search.id)
+    [match] = (await meera.ListSavedSearchMatches(asked)).matches
+    assert (match.reason, match.seen) == (pb.MATCH_REASON_NEW, False)
+    seen = pb.MarkSavedSearchSeenRequest(saved_search_id=search.id, until=match.matched_at)
+    await meera.MarkSavedSearchSeen(seen)
+    second = await asha.publish(address=_flat(2))
+    await eventually(agents, 2)
+    seen.until.seconds -= 60
+    await meera.MarkSavedSearchSeen(seen)  # What was seen before stays so.
+
+    async def shown() -> list[tuple[str, int, bool]]:
+        answer = await meera.ListSavedSearchMatches(asked)
+        return [(match.listing.id, match.reason, match.seen) for match in answer.matches]
+
+    new, cheaper = pb.MATCH_REASON_NEW, pb.MATCH_REASON_CHEAPER
+    assert await shown() == [(second.id, new, False), (first.id, new, True)]
+    await ask(asha, first, 8_000_000)
+    await eventually(agents, 3)
+    assert await shown() == [(first.id, cheaper, False), (second.id, new, False)]
+    stranger = pb.MarkSavedSearchSeenRequest(saved_search_id=str(new_id()), until=match.matched_at)
+    with pytest.raises(NotFound):
+        await meera.MarkSavedSearchSeen(stranger)
+
+
+async def test_searches_that_go_while_homes_are_matched_leave_no_matches(
+    agents: Running, asha: Any, meera: Any, service: SavedSearchService
+) -> None:
+    listing = await asha.publish()
+    for _ in range(5):
+        searches = [await save(meera, city="Pune") for _ in range(10)]
+        async with agents.database.transaction() as tx:
+            await service.offer(tx, uuid.UUID(listing.id), Reason.NEW)
+        delete = (
+            meera.DeleteSavedSearch(pb.DeleteSavedSearchRequest(saved_search_id=each.id))
+            for each in searches
+        )
+        await asyncio.gather(*delete, _match(agents, service))
+    assert await agents.database.fetch(select(saved_searches.c.id)) == []
+    assert await agents.database.fetch(select(matches.c.listing_id)) == []
+
+
+async def test_who_matches_may_die_and_redis_be_lost_and_each_is_told_once(
+    agents: Running, asha: Any, meera: Any, service: SavedSearchService
+) -> None:
+    search = await save(meera, city="Pune")
+    listing = await asha.publish()
+    await eventually(agents, 1)
+    async with agents.database.transaction() as tx:
+        await service.offer(tx, uuid.UUID((await asha.publish(address=_flat(1))).id), Reason.NEW)
+    with pytest.raises(Unavailable):
+        await _match_and_die(agents, service)
+    await agents.service.redis.flushall()
+    await ask(asha, listing, 8_000_000)
+    await agents.service.redis.flushall()
+    await eventually(agents, 3)
+    async with asyncio.timeout(WITHIN):
+        while (await agents.database.fetch(_MET))[0]["met"] < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await _match(agents, service)
+    assert [each for each, _ in await told(agents)] == [search.id] * 3
+
+
+async def _match_and_die(agents: Running, service: SavedSearchService) -> None:
+    """What Postgres sees of a process that is killed when all is matched: its connection is gone."""
+    async with agents.database.transaction() as tx:
+        await service.match_offers(tx)
+        pid = (await tx.execute(text("select pg_backend_pid()"))).scalar()
+        await agents.database.fetch(text("select pg_terminate_backend(:pid)"), {"pid": pid})
+        await tx.execute(text("select 1"))
 
 
 async def test_an_event_that_comes_late_or_twice_tells_nothing_new(
@@ -198,10 +308,17 @@ async def test_an_event_that_comes_late_or_twice_tells_nothing_new(
     consumers = SavedSearchConsumers(service)
     event = ListingPublished(listing=listing)
     await asyncio.gather(*(_apply(agents, consumers, event) for _ in range(10)))
+    await asyncio.gather(*(_match(agents, service) for _ in range(10)))
     await asha.move(listing, "hold")
     await save(meera, postal_code=["411057"])
     await _apply(agents, consumers, event)
+    await _match(agents, service)
     assert len(await told(agents)) == 1
+
+
+async def _match(agents: Running, service: SavedSearchService) -> int:
+    async with agents.database.transaction() as tx:
+        return await service.match_offers(tx)
 
 
 async def _apply(agents: Running, consumers: SavedSearchConsumers, event: Any) -> None:
@@ -226,7 +343,7 @@ async def test_the_daily_ones_are_told_in_the_morning_of_all_until_then(
             )
     await asyncio.gather(*(_sweep(agents, service) for _ in range(5)))
     news = [each for each in await told(agents) if each[0] == daily.id]
-    assert news == [(daily.id, sorted([first, second]))]
+    assert news == [(daily.id, home) for home in sorted([first, second])]
     assert len([each for each in await told(agents) if each[0] == instant.id]) == 3
     assert await matched(meera, daily) == [today, first, second]
 
@@ -255,7 +372,13 @@ def test_a_morning_begins_at_nine_in_india() -> None:
     )
 
 
-async def test_searches_are_found_by_the_index_of_their_anchors(agents: Running) -> None:
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [(_CANDIDATES, "saved_searches_inexact_anchors"), (_NOTE, "saved_searches_anchors")],
+)
+async def test_searches_are_found_by_the_index_of_their_anchors(
+    agents: Running, statement: Any, index: str
+) -> None:
     rows = [
         {
             "id": new_id(),
@@ -264,6 +387,7 @@ async def test_searches_are_found_by_the_index_of_their_anchors(agents: Running)
             "filters": b"",
             "wanted": {},
             "anchors": [f"sale/2/subdivision_name:{number}"],
+            "exact": number % 2,
             "alert": "instant",
         }
         for number in range(200)
@@ -271,13 +395,19 @@ async def test_searches_are_found_by_the_index_of_their_anchors(agents: Running)
     async with agents.database.transaction() as tx:
         await tx.execute(insert(saved_searches), rows)
         await tx.execute(text("set local enable_seqscan = off"))
-        compiled = _CANDIDATES.compile(dialect=tx.connection.dialect)
-        given: dict[str, Any] = {"anchors": ["sale/2/subdivision_name:7"], "price": 1}
-        connection: Any = (await tx.connection.get_raw_connection()).driver_connection
-        [answer] = await connection.fetch(
-            f"explain (format json) {compiled}",
-            *(given[name] for name in compiled.positiontup or ()),
+        sql, values = agents.database.prepared(
+            statement,
+            {
+                "listing_ids": [new_id()],
+                "list_prices": [1],
+                "reasons": ["new"],
+                "anchors": ["sale/2/subdivision_name:7"],
+                "ids": [],
+                "found": [],
+            },
         )
+        connection: Any = (await tx.connection.get_raw_connection()).driver_connection
+        [answer] = await connection.fetch(f"explain (format json) {sql}", *values)
     plan = answer[0] if isinstance(answer[0], str) else orjson.dumps(answer[0]).decode()
-    assert "saved_searches_anchors" in plan
+    assert f'"{index}"' in plan
     assert "Seq Scan" not in plan

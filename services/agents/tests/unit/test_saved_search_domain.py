@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from agents_service.saved_searches.domain import CHECKS, Home, anchors, anchors_of, matches, stored
+from agents_service.saved_searches.domain import (
+    CHECKS,
+    Home,
+    anchors,
+    anchors_of,
+    is_exact,
+    matches,
+    stored,
+)
 from agents_service.search import geometry
 from propmubi.agents.v1.listings_pb2 import ListingFilters
 
@@ -37,6 +45,7 @@ HOME = Home(
     location=geometry.project(73.76, 18.6),
     search_text="tower 3 blue ridge wakad pune",
 )
+PRICES = {"price_min", "price_max"}
 NOTHING: dict[str, Any] = dict.fromkeys(
     (
         *("city", "subdivision_name", "postal_code", "list_office_id", "project_id", "bhk"),
@@ -102,8 +111,12 @@ def test_whatever_matches_is_found() -> None:
         for _ in range(2_000):
             names = chance.sample([*ASKED], chance.randint(1, 6))
             wanted = stored({name: ASKED[name][chance.random() < 0.2] for name in names}, ())
+            is_found = bool(keys.intersection(anchors(wanted)))
             if matches(home, wanted):
-                assert keys.intersection(anchors(wanted)), wanted
+                assert is_found, wanted
+            elif is_exact(wanted):
+                fits = matches(home, {name: wanted[name] for name in PRICES & wanted.keys()})
+                assert not is_found or not fits, wanted
 
 
 def test_anchors_are_few_and_narrow() -> None:
@@ -111,8 +124,8 @@ def test_anchors_are_few_and_narrow() -> None:
         assert len(anchors({"bbox": geometry.box(text)})) <= 16
     wanted = {"listing_type": ["sale"], "bhk": [2.0, 2.5], "subdivision_name": ["wakad"]}
     assert anchors({**wanted, "city": ["pune"]}) == [
-        "sale/2/subdivision_name:wakad",
-        "sale/2.5/subdivision_name:wakad",
+        "sale/2/subdivision_name:wakad,city:pune",
+        "sale/2.5/subdivision_name:wakad,city:pune",
     ]
     assert anchors({"price_max": 7}) == ["any/any/any"]
     assert len(anchors_of(HOME)) <= 100

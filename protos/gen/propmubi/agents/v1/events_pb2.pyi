@@ -303,7 +303,31 @@ Global___ListingUpdated: _TypeAlias = ListingUpdated  # noqa: Y015
 
 @_typing.final
 class SavedSearchMatched(_message.Message):
-    """Listings became what a saved search asks for, and its owner is to be told. Aggregate: the saved search."""
+    """Listings became what saved searches ask for, and their owners are to be told. Aggregate: the event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SavedSearchAlert]:
+        """Whom to tell of what, each search once: many may want one listing."""
+
+    def __init__(
+        self,
+        *,
+        alerts: _abc.Iterable[Global___SavedSearchAlert] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SavedSearchMatched: _TypeAlias = SavedSearchMatched  # noqa: Y015
+
+@_typing.final
+class SavedSearchAlert(_message.Message):
+    """What the owner of a saved search is to be told."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,7 +343,7 @@ class SavedSearchMatched(_message.Message):
     """What she calls it."""
     @_builtins.property
     def listing_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The listings: one at once, or those of a day."""
+        """The listings: those of the moment, or those of a day."""
 
     def __init__(
         self,
@@ -335,4 +359,4 @@ class SavedSearchMatched(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SavedSearchMatched: _TypeAlias = SavedSearchMatched  # noqa: Y015
+Global___SavedSearchAlert: _TypeAlias = SavedSearchAlert  # noqa: Y015

@@ -50,6 +50,30 @@ ALERT_OFF: Alert.ValueType  # 3
 """Not at all: nothing is matched."""
 Global___Alert: _TypeAlias = Alert  # noqa: Y015
 
+class _MatchReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MatchReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MatchReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MATCH_REASON_UNSPECIFIED: _MatchReason.ValueType  # 0
+    """Never sent."""
+    MATCH_REASON_NEW: _MatchReason.ValueType  # 1
+    """It became active."""
+    MATCH_REASON_CHEAPER: _MatchReason.ValueType  # 2
+    """Its price fell."""
+
+class MatchReason(_MatchReason, metaclass=_MatchReasonEnumTypeWrapper):
+    """Why a listing is a match."""
+
+MATCH_REASON_UNSPECIFIED: MatchReason.ValueType  # 0
+"""Never sent."""
+MATCH_REASON_NEW: MatchReason.ValueType  # 1
+"""It became active."""
+MATCH_REASON_CHEAPER: MatchReason.ValueType  # 2
+"""Its price fell."""
+Global___MatchReason: _TypeAlias = MatchReason  # noqa: Y015
+
 @_typing.final
 class SavedSearch(_message.Message):
     """A search that somebody wants to hear of."""
@@ -350,6 +374,12 @@ class SavedSearchMatch(_message.Message):
 
     LISTING_FIELD_NUMBER: _builtins.int
     MATCHED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    reason: Global___MatchReason.ValueType
+    """Why its owner hears of it."""
+    seen: _builtins.bool
+    """Whether she has seen it."""
     @_builtins.property
     def listing(self) -> _listings_pb2.Listing:
         """The listing as it is now."""
@@ -363,11 +393,41 @@ class SavedSearchMatch(_message.Message):
         *,
         listing: _listings_pb2.Listing | None = ...,
         matched_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: Global___MatchReason.ValueType = ...,
+        seen: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["listing", b"listing", "matched_at", b"matched_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing", b"listing", "matched_at", b"matched_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listing", b"listing", "matched_at", b"matched_at", "reason", b"reason", "seen", b"seen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SavedSearchMatch: _TypeAlias = SavedSearchMatch  # noqa: Y015
+
+@_typing.final
+class MarkSavedSearchSeenRequest(_message.Message):
+    """Remembers what was seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAVED_SEARCH_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    saved_search_id: _builtins.str
+    """Of which saved search."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """The `matched_at` of the newest match that was shown."""
+
+    def __init__(
+        self,
+        *,
+        saved_search_id: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["saved_search_id", b"saved_search_id", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkSavedSearchSeenRequest: _TypeAlias = MarkSavedSearchSeenRequest  # noqa: Y015

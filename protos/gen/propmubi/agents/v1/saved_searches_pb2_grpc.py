@@ -66,6 +66,11 @@ class SavedSearchServiceStub:
                 request_serializer=propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.ListSavedSearchMatchesRequest.SerializeToString,
                 response_deserializer=propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.ListSavedSearchMatchesResponse.FromString,
                 _registered_method=True)
+        self.MarkSavedSearchSeen = channel.unary_unary(
+                '/propmubi.agents.v1.SavedSearchService/MarkSavedSearchSeen',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.MarkSavedSearchSeenRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class SavedSearchServiceServicer:
@@ -120,6 +125,15 @@ class SavedSearchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkSavedSearchSeen(self, request, context):
+        """Remember that the matches of a saved search were seen.
+
+        Those that come later, or become cheaper, are unseen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SavedSearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -152,6 +166,11 @@ def add_SavedSearchServiceServicer_to_server(servicer, server):
                     servicer.ListSavedSearchMatches,
                     request_deserializer=propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.ListSavedSearchMatchesRequest.FromString,
                     response_serializer=propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.ListSavedSearchMatchesResponse.SerializeToString,
+            ),
+            'MarkSavedSearchSeen': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkSavedSearchSeen,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.MarkSavedSearchSeenRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -317,6 +336,33 @@ class SavedSearchService:
             '/propmubi.agents.v1.SavedSearchService/ListSavedSearchMatches',
             propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.ListSavedSearchMatchesRequest.SerializeToString,
             propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.ListSavedSearchMatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkSavedSearchSeen(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.agents.v1.SavedSearchService/MarkSavedSearchSeen',
+            propmubi_dot_agents_dot_v1_dot_saved__searches__pb2.MarkSavedSearchSeenRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,11 @@ class SavedSearchServiceStub:
     Each is there once: when it becomes cheaper again, it is the newest again. Those that have left the market are not
     shown.
     """
+    MarkSavedSearchSeen: _grpc.UnaryUnaryMultiCallable[_saved_searches_pb2.MarkSavedSearchSeenRequest, _empty_pb2.Empty]
+    """Remember that the matches of a saved search were seen.
+
+    Those that come later, or become cheaper, are unseen.
+    """
 
 @_typing.type_check_only
 class SavedSearchServiceAsyncStub(SavedSearchServiceStub):
@@ -79,6 +84,11 @@ class SavedSearchServiceAsyncStub(SavedSearchServiceStub):
 
     Each is there once: when it becomes cheaper again, it is the newest again. Those that have left the market are not
     shown.
+    """
+    MarkSavedSearchSeen: _aio.UnaryUnaryMultiCallable[_saved_searches_pb2.MarkSavedSearchSeenRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Remember that the matches of a saved search were seen.
+
+    Those that come later, or become cheaper, are unseen.
     """
 
 class SavedSearchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -138,6 +148,17 @@ class SavedSearchServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Each is there once: when it becomes cheaper again, it is the newest again. Those that have left the market are not
         shown.
+        """
+
+    @_abc_1.abstractmethod
+    def MarkSavedSearchSeen(
+        self,
+        request: _saved_searches_pb2.MarkSavedSearchSeenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Remember that the matches of a saved search were seen.
+
+        Those that come later, or become cheaper, are unseen.
         """
 
 def add_SavedSearchServiceServicer_to_server(servicer: SavedSearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -91,14 +91,15 @@ async def sweep(connection: AsyncConnection) -> None:
     )
 
 
-async def forget(connection: AsyncConnection, subject: str, phone: str) -> None:
-    """Forget what the person was answered, and whatever anybody was that names her: replies hold what is known of her.
+async def forget(connection: AsyncConnection, subject: str, *phones: str) -> None:
+    """Forget what the person was answered, and whatever anybody was that names her or a phone of hers: replies hold what is
+    known of her.
 
     Whoever repeats such a call does it anew.
     """
     named = [
         func.pg_catalog.position(idempotency_key.c.reply, word.encode()) > 0
-        for word in (subject, phone)
+        for word in (subject, *phones)
     ]
     await connection.execute(
         delete(idempotency_key).where(or_(idempotency_key.c.scope == subject, *named))

@@ -37,6 +37,7 @@ SENSITIVE = frozenset(
         "code",
         "otp",
         "token",
+        "former_phones",
         "phone",
         "secret",
         "member_mobile_phone",

@@ -34,9 +34,11 @@ class PeopleConsumers:
 
     async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
         await self._agents.forget(tx, uuid.UUID(payload.user_id), AUTH)
-        await self._offices.forget(tx, payload.phone)
+        phones = sorted((payload.phone, *payload.former_phones))
+        for phone in phones:
+            await self._offices.forget(tx, phone)
         await self._searches.forget(tx, uuid.UUID(payload.user_id))
-        await idempotency.forget(tx.connection, payload.user_id, payload.phone)
+        await idempotency.forget(tx.connection, payload.user_id, *phones)
 
     async def consent_withdrawn(
         self, tx: Transaction, payload: ConsentWithdrawn, _event: Event

@@ -110,13 +110,17 @@ class AccountService:
         if user.phone != phone:
             raise StaleVersion
         await self._consents.withdraw_all(tx, user, actor)
+        former = await self._rows.former_phones(tx, user_id)
         now = datetime.now(UTC)
         await self._rows.erase(tx, user, now)
         await self._passwords.remove(tx, user_id)
         await self._sessions.mask(tx, user_id)
-        await idempotency.forget(tx.connection, str(user_id), phone)
+        await idempotency.forget(tx.connection, str(user_id), phone, *former)
         await audit.record(tx, "user.erased", actor=actor, user_id=user_id)
         event = UserErased(
-            user_id=str(user_id), phone=user.phone, tokens_issued_before=timestamp(now)
+            user_id=str(user_id),
+            phone=user.phone,
+            former_phones=former,
+            tokens_issued_before=timestamp(now),
         )
         tx.publish(event, user_id)

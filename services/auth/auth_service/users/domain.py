@@ -1,5 +1,6 @@
 """Who a user is, and what she may do."""
 
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ TRANSITIONS: Mapping[str, tuple[frozenset[UserStatus], UserStatus]] = {
         UserStatus.ERASED,
     ),
 }
+
+# A zero-width space, the marks of direction, a word joiner and a byte order mark: a name with one looks like another's.
+_UNSEEN = dict.fromkeys((0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))
 
 # What everybody may do who has an account.
 BUYER = "buyer"
@@ -69,6 +73,16 @@ def status_after(user: User, move: str) -> UserStatus:
     if user.status not in before:
         raise Conflict(f"Can't {move} a user who is {user.status}.")
     return after
+
+
+def spelt(name: str) -> str:
+    """`name` as it is kept: composed (NFC), one space between its words, and nothing in it that parts or joins unseen but
+    the joiners that India's scripts are written with. Raises InvalidArgument when it has no letter.
+    """
+    seen = unicodedata.normalize("NFC", name).translate(_UNSEEN)
+    if not any(character.isalpha() for character in seen):
+        raise InvalidArgument(Violation("full_name", "must have letters"))
+    return " ".join(seen.split())
 
 
 def check_grantable(role: str) -> None:

@@ -25,6 +25,14 @@ users = Table(
 # The lists, newest first: ids are UUIDv7.
 Index("users_status_id", users.c.status, users.c.id)
 
+# The phones that somebody had before the one she has.
+former_phones = Table(
+    "former_phones",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("users.id"), primary_key=True),
+    Column("phone", Text, primary_key=True),
+)
+
 # Who gave each role that somebody has; what was given and taken over time is in the audit log.
 role_grants = Table(
     "role_grants",

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from auth_service.users.domain import BUYER, RoleGrant, User, UserStatus, status_after
-from auth_service.users.models import role_grants, users
+from auth_service.users.models import former_phones, role_grants, users
 from chassis.database import Database, Transaction
 from chassis.errors import AlreadyExists, NotFound, StaleVersion, Unavailable
 from chassis.ids import new_id
@@ -137,13 +137,27 @@ class UserRepository:
     async def change_phone(self, tx: Transaction, user: User, phone: str) -> User:
         """Give `user` another phone; raises AlreadyExists when somebody else has it."""
         try:
-            return await self.change(tx, user, {"phone": phone})
+            changed = await self.change(tx, user, {"phone": phone})
         except IntegrityError as error:
             raise AlreadyExists("Somebody else has this phone.") from error
+        had = {"user_id": user.id, "phone": user.phone}
+        await tx.execute(upsert(former_phones).values(had).on_conflict_do_nothing())
+        return changed
+
+    async def former_phones(self, tx: Transaction, user_id: uuid.UUID) -> list[str]:
+        """The phones that the user had before and nobody has now."""
+        taken = select(users.c.id).where(users.c.phone == former_phones.c.phone).exists()
+        found = await tx.execute(
+            select(former_phones.c.phone)
+            .where(former_phones.c.user_id == user_id, ~taken)
+            .order_by(former_phones.c.phone)
+        )
+        return list(found.scalars())
 
     async def erase(self, tx: Transaction, user: User, now: datetime) -> None:
         """Leave nothing of `user` but her id; her phone is free."""
-        await tx.execute(delete(role_grants).where(role_grants.c.user_id == user.id))
+        for table in (role_grants, former_phones):
+            await tx.execute(delete(table).where(table.c.user_id == user.id))
         personal = ("email", "full_name", "agent_id", "office_id", "builder_id")
         changes: dict[str, Any] = {
             **dict.fromkeys(personal),

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from auth_service import audit
-from auth_service.users.domain import ADMIN, User, UserStatus, check_may_sign_in
+from auth_service.users.domain import ADMIN, User, UserStatus, check_may_sign_in, spelt
 from auth_service.users.repository import UserRepository
 from chassis.database import Transaction
-from chassis.errors import InvalidArgument, Violation, check_version
+from chassis.errors import check_version
 from chassis.identity import Principal
 from chassis.protobuf import timestamp
 from propmubi.auth.v1.events_pb2 import RoleGranted, RoleRevoked, UserRegistered
@@ -48,9 +48,9 @@ class UserService:
         """Change the caller's own account."""
         user = await self.returning(tx, caller.user_id)
         check_version(expected_version, user.version)
-        wanted = {field: value.strip() if value else None for field, value in changes.items()}
-        if wanted.get("full_name") == "":
-            raise InvalidArgument(Violation("full_name", "must not be blank"))
+        wanted = {field: value or None for field, value in changes.items()}
+        if name := wanted.get("full_name"):
+            wanted["full_name"] = spelt(name)
         user = await self._users.change(tx, user, wanted)
         await audit.record(
             tx, "user.updated", actor=caller.subject, user_id=user.id, fields=sorted(wanted)

@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from chassis.errors import (
@@ -18,6 +19,7 @@ from propmubi.agents.v1.events_pb2 import AgentVerified
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import administration_pb2, auth_pb2, consents_pb2
 from propmubi.auth.v1.administration_pb2_grpc import AdministrationServiceStub
+from propmubi.auth.v1.events_pb2 import UserErased
 from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth
 from services.auth.tests.integration.test_sessions import dies, refused
 from services.auth.tests.integration.test_users import tell
@@ -215,6 +217,24 @@ async def test_who_is_erased_is_forgotten_signed_out_and_may_come_as_somebody_ne
         again = await auth.sign_in()
         assert again.user.id != signed_in.user.id
         assert not again.user.HasField("full_name")
+
+
+async def test_who_is_erased_is_told_of_by_the_phones_she_had_unless_they_are_anothers(
+    auth: Auth,
+) -> None:
+    signed_in, third = await auth.sign_in(), "+919876543212"
+    token = signed_in.access_token
+    for had, new in ((PHONE, NEW_PHONE), (NEW_PHONE, third)):
+        await auth.accounts(token).ChangePhone(await codes(auth, token, new, had=had))
+        token = (await auth.sign_in(new)).access_token
+    await auth.sign_in(PHONE)
+    proof = await auth.confirmation(token, third)
+    await auth.accounts(token).EraseMe(pb.EraseMeRequest(confirmation=proof))
+    [row] = await auth.rows("select payload from outbox where name = 'user.erased'")
+    told = UserErased()
+    assert AnyMessage.FromString(row["payload"]).Unpack(told)
+    assert (told.phone, list(told.former_phones)) == (third, [NEW_PHONE])
+    assert await auth.rows("select from former_phones") == []
 
 
 async def test_an_administrator_erases_and_what_is_told_late_changes_nothing(auth: Auth) -> None:

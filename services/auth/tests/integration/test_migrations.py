@@ -17,7 +17,7 @@ from auth_service.otp.models import otp_challenges, otp_days
 from auth_service.passwords.models import passwords
 from auth_service.sessions.models import refresh_tokens, sessions
 from auth_service.signing_keys.models import signing_keys
-from auth_service.users.models import role_grants, users
+from auth_service.users.models import former_phones, role_grants, users
 from chassis import migrate, tables
 from devstack.testing import ROLE_PASSWORD
 
@@ -25,6 +25,7 @@ TABLES = [
     allowances.allowances,
     audit.audit_events,
     consents,
+    former_phones,
     guesses.failures_in_a_row,
     otp_challenges,
     otp_days,

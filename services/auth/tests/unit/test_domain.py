@@ -12,8 +12,8 @@ from auth_service.otp.domain import LIFETIME, hashed, new_code
 from auth_service.sessions.domain import GRACE, IDLE, UsedToken, new_token, successor
 from auth_service.settings import AuthSettings
 from auth_service.signing_keys.domain import PUBLISHED_AHEAD, Cipher, due, new_key, signing
-from auth_service.users.domain import User, UserStatus, check_may_sign_in, token_time
-from chassis.errors import PermissionDenied
+from auth_service.users.domain import User, UserStatus, check_may_sign_in, spelt, token_time
+from chassis.errors import InvalidArgument, PermissionDenied
 from chassis.quota import Quota
 from chassis.rules import field_rules
 from chassis.settings import clear
@@ -59,6 +59,15 @@ def test_a_text_says_what_its_code_is_for_and_every_one_is_paid_once() -> None:
     assert confirm.startswith("123456 confirms a change to your PropMubi account")
     notices = (texts.PASSWORD_SET, texts.PHONE_CHANGED, texts.SESSION_ENDED)
     assert {segments(text) for text in (sign_in, confirm, *notices)} == {1}
+
+
+def test_names_are_spelt_one_way_and_hide_nothing() -> None:
+    assert spelt("  Zoe\u0308 \n\u200bD\u2060Souza\ufeff ") == "Zoë DSouza"
+    malayalam = "നന്ദിനി\u200d"  # Written with a joiner.
+    assert spelt(malayalam) == malayalam
+    for blank in (" ", "\u200b\u200d", "123"):
+        with pytest.raises(InvalidArgument):
+            spelt(blank)
 
 
 def test_successors_are_stable_keyed_and_as_long_as_tokens() -> None:

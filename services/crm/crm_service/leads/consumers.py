@@ -63,8 +63,10 @@ class LeadConsumers:
         await self._service.reinstate_owner(tx, uuid.UUID(payload.agent_id))
 
     async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
-        await self._service.forget(tx, payload.phone)
-        await idempotency.forget(tx.connection, payload.user_id, payload.phone)
+        phones = sorted((payload.phone, *payload.former_phones))
+        for phone in phones:
+            await self._service.forget(tx, phone)
+        await idempotency.forget(tx.connection, payload.user_id, *phones)
 
     async def consent_changed(
         self, tx: Transaction, payload: ConsentGranted | ConsentWithdrawn, _event: Event

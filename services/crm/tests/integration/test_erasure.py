@@ -36,7 +36,9 @@ async def test_who_is_erased_is_masked_everywhere_and_her_open_leads_are_lost(cr
     assert await crm.running.database.fetch(kept) != []
     junk = pb.SetLeadStageRequest(lead_id=other, stage=pb.LEAD_STAGE_JUNK)
     await crm.leads(crm.token_of(ravi)).SetLeadStage(junk)
-    erased = UserErased(user_id=str(user_id), phone=PHONE)
+    erased = UserErased(
+        user_id=str(user_id), phone="+919876500001", former_phones=["+919876500002", PHONE]
+    )
     for sequence in (1, 1, 2):  # Delivered twice, and told again.
         await crm.publish("auth", erased, user_id, sequence)
     await applied(crm, "auth", 2)

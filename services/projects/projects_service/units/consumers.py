@@ -31,4 +31,5 @@ class PeopleConsumers:
         user_id = uuid.UUID(payload.user_id)
         await self._units.release_all_of(tx, user_id, AUTH)
         await self._builders.suspend_of(tx, user_id, AUTH)
-        await idempotency.forget(tx.connection, payload.user_id, payload.phone)
+        phones = (payload.phone, *payload.former_phones)
+        await idempotency.forget(tx.connection, payload.user_id, *phones)

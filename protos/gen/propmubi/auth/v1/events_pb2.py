@@ -27,7 +27,7 @@ from propmubi.auth.v1 import consents_pb2 as propmubi_dot_auth_dot_v1_dot_consen
 from propmubi.options.v1 import options_pb2 as propmubi_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpropmubi/auth/v1/events.proto\x12\x10propmubi.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpropmubi/auth/v1/consents.proto\x1a!propmubi/options/v1/options.proto\"6\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.registered\"Z\n\x0eSessionRevoked\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t:\x13\x8a\xb5\x18\x0fsession.revoked\";\n\x12SigningKeysChanged\x12\x0b\n\x03kid\x18\x01 \x01(\t:\x18\x8a\xb5\x18\x14signing_keys.changed\">\n\x0bRoleGranted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t:\x10\x8a\xb5\x18\x0crole.granted\"x\n\x0bRoleRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x10\x8a\xb5\x18\x0crole.revoked\"n\n\rUserSuspended\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x12\x8a\xb5\x18\x0euser.suspended\"6\n\x0eUserReinstated\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.reinstated\"}\n\nUserErased\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x05phone\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x38\n\x14tokens_issued_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x0f\x8a\xb5\x18\x0buser.erased\"\xb1\x01\n\x0e\x43onsentGranted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x05phone\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x31\n\x07purpose\x18\x03 \x01(\x0e\x32 .propmubi.auth.v1.ConsentPurpose\x12\x31\n\x07\x63hannel\x18\x04 \x01(\x0e\x32 .propmubi.auth.v1.ConsentChannel:\x13\x8a\xb5\x18\x0f\x63onsent.granted\"\xb5\x01\n\x10\x43onsentWithdrawn\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x05phone\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x31\n\x07purpose\x18\x03 \x01(\x0e\x32 .propmubi.auth.v1.ConsentPurpose\x12\x31\n\x07\x63hannel\x18\x04 \x01(\x0e\x32 .propmubi.auth.v1.ConsentChannel:\x15\x8a\xb5\x18\x11\x63onsent.withdrawnb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpropmubi/auth/v1/events.proto\x12\x10propmubi.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpropmubi/auth/v1/consents.proto\x1a!propmubi/options/v1/options.proto\"6\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.registered\"Z\n\x0eSessionRevoked\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t:\x13\x8a\xb5\x18\x0fsession.revoked\";\n\x12SigningKeysChanged\x12\x0b\n\x03kid\x18\x01 \x01(\t:\x18\x8a\xb5\x18\x14signing_keys.changed\">\n\x0bRoleGranted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t:\x10\x8a\xb5\x18\x0crole.granted\"x\n\x0bRoleRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x10\x8a\xb5\x18\x0crole.revoked\"n\n\rUserSuspended\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x38\n\x14tokens_issued_before\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x12\x8a\xb5\x18\x0euser.suspended\"6\n\x0eUserReinstated\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x13\x8a\xb5\x18\x0fuser.reinstated\"\x9a\x01\n\nUserErased\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x05phone\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x38\n\x14tokens_issued_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\rformer_phones\x18\x04 \x03(\tB\x04\x90\xb5\x18\x01:\x0f\x8a\xb5\x18\x0buser.erased\"\xb1\x01\n\x0e\x43onsentGranted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x05phone\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x31\n\x07purpose\x18\x03 \x01(\x0e\x32 .propmubi.auth.v1.ConsentPurpose\x12\x31\n\x07\x63hannel\x18\x04 \x01(\x0e\x32 .propmubi.auth.v1.ConsentChannel:\x13\x8a\xb5\x18\x0f\x63onsent.granted\"\xb5\x01\n\x10\x43onsentWithdrawn\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x05phone\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x31\n\x07purpose\x18\x03 \x01(\x0e\x32 .propmubi.auth.v1.ConsentPurpose\x12\x31\n\x07\x63hannel\x18\x04 \x01(\x0e\x32 .propmubi.auth.v1.ConsentChannel:\x15\x8a\xb5\x18\x11\x63onsent.withdrawnb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERREINSTATED']._serialized_options = b'\212\265\030\017user.reinstated'
   _globals['_USERERASED'].fields_by_name['phone']._loaded_options = None
   _globals['_USERERASED'].fields_by_name['phone']._serialized_options = b'\220\265\030\001'
+  _globals['_USERERASED'].fields_by_name['former_phones']._loaded_options = None
+  _globals['_USERERASED'].fields_by_name['former_phones']._serialized_options = b'\220\265\030\001'
   _globals['_USERERASED']._loaded_options = None
   _globals['_USERERASED']._serialized_options = b'\212\265\030\013user.erased'
   _globals['_CONSENTGRANTED'].fields_by_name['phone']._loaded_options = None
@@ -74,10 +76,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSUSPENDED']._serialized_end=657
   _globals['_USERREINSTATED']._serialized_start=659
   _globals['_USERREINSTATED']._serialized_end=713
-  _globals['_USERERASED']._serialized_start=715
-  _globals['_USERERASED']._serialized_end=840
-  _globals['_CONSENTGRANTED']._serialized_start=843
-  _globals['_CONSENTGRANTED']._serialized_end=1020
-  _globals['_CONSENTWITHDRAWN']._serialized_start=1023
-  _globals['_CONSENTWITHDRAWN']._serialized_end=1204
+  _globals['_USERERASED']._serialized_start=716
+  _globals['_USERERASED']._serialized_end=870
+  _globals['_CONSENTGRANTED']._serialized_start=873
+  _globals['_CONSENTGRANTED']._serialized_end=1050
+  _globals['_CONSENTWITHDRAWN']._serialized_start=1053
+  _globals['_CONSENTWITHDRAWN']._serialized_end=1234
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 What auth tells the other services."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from propmubi.auth.v1 import consents_pb2 as _consents_pb2
 import builtins as _builtins
 import sys
@@ -215,6 +217,7 @@ class UserErased(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
     TOKENS_ISSUED_BEFORE_FIELD_NUMBER: _builtins.int
+    FORMER_PHONES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Who."""
     phone: _builtins.str
@@ -223,16 +226,21 @@ class UserErased(_message.Message):
     def tokens_issued_before(self) -> _timestamp_pb2.Timestamp:
         """Tokens issued at or before this time are refused."""
 
+    @_builtins.property
+    def former_phones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The phones she had before, but for those that somebody else has by now; others may know her by one."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         phone: _builtins.str = ...,
         tokens_issued_before: _timestamp_pb2.Timestamp | None = ...,
+        former_phones: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tokens_issued_before", b"tokens_issued_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone", b"phone", "tokens_issued_before", b"tokens_issued_before", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["former_phones", b"former_phones", "phone", b"phone", "tokens_issued_before", b"tokens_issued_before", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,7 +52,7 @@ Handler = Callable[[Message, grpc.aio.ServicerContext[Any, Any]], Awaitable[Mess
 
 
 class Verifier(Protocol):
-    """Turns a bearer token into a principal; `chassis.identity.TokenVerifier` does."""
+    """Turns a bearer token into a principal; `chassis.verification.TokenVerifier` does."""
 
     async def verify(self, token: str) -> Principal: ...
 

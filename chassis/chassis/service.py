@@ -19,14 +19,14 @@ from chassis.database import Database, open_database
 from chassis.events import Consumer, Handler
 from chassis.grpc_client import open_channel
 from chassis.grpc_server import Server
-from chassis.identity import Keys, Revocations, TokenVerifier
 from chassis.keys import RemoteKeys, ServiceToken
 from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
 from chassis.redis import AWAY, open_redis
 from chassis.relay import Relay
-from chassis.revocations import BACK_SECONDS, follow_revocations
+from chassis.revocations import BACK_SECONDS, Revocations, follow_revocations
 from chassis.settings import ServiceSettings
+from chassis.verification import Keys, TokenVerifier
 from propmubi.auth.v1 import auth_pb2
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ class Service:
     async def serving(self, services: Sequence[str]) -> AsyncIterator[None]:
         """Serve for as long as the block lasts; what is under way at its end is answered."""
         relay = Relay(self.database, self.redis, self.name, kept_seconds=self.followed_seconds)
-        revoked = follow_revocations(self.redis, self.revocations, self.keys)
+        revoked = follow_revocations(self.redis, self.revocations, self.keys.renew)
         async with process.background(*(work() for work in self.works), relay.run(), revoked):
             await self.server.start(services)
             async with process.background(self._tell_when_ready()):

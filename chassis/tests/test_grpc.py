@@ -18,11 +18,12 @@ from chassis.context import Call, current_call, enter
 from chassis.errors import DomainError, Kind, Unavailable, Violation
 from chassis.grpc_client import open_channel, outgoing
 from chassis.grpc_server import Server, check_access_rules
-from chassis.identity import Revocations, TokenVerifier
 from chassis.ids import new_id
+from chassis.revocations import Revocations
 from chassis.settings import ServiceSettings
 from chassis.status import STATUS_OF_KIND
 from chassis.tracing import traceparent
+from chassis.verification import TokenVerifier
 from devstack.process import free_port
 from devstack.testing_service import AUDIENCE, ISSUER, Tokens
 from propmubi.agents.v1 import agents_pb2 as pb

@@ -12,10 +12,9 @@ import pytest
 
 from chassis import keys
 from chassis.errors import Unauthenticated, Unavailable
-from chassis.identity import Revocations
 from chassis.keys import RemoteKeys, ServiceToken
 from chassis.process import background
-from chassis.revocations import heed
+from chassis.revocations import Revocations, heed
 from devstack.testing_service import Tokens
 from propmubi.auth.v1.auth_pb2 import GetJwksResponse, JsonWebKey
 from propmubi.auth.v1.events_pb2 import SigningKeysChanged
@@ -97,7 +96,7 @@ async def test_keys_are_fetched_at_once_when_auth_tells_that_they_changed(tokens
     async with fetched(auth) as remote:
         assert await remote.find("another") is None  # The next unknown kid is not asked for.
         auth.answer = jwks(tokens, "new")
-        heed(event, Revocations(), remote)
+        heed(event, Revocations(), remote.renew)
         assert await remote.find("new") == tokens.key.public_key()
         assert remote.get("leaked") is None
 

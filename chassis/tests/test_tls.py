@@ -17,8 +17,9 @@ from chassis.context import Call, enter
 from chassis.errors import Unavailable
 from chassis.grpc_client import open_channel, outgoing
 from chassis.grpc_server import ALIVE, Server
-from chassis.identity import Revocations, TokenVerifier
+from chassis.revocations import Revocations
 from chassis.settings import ServiceSettings
+from chassis.verification import TokenVerifier
 from devstack.process import free_port
 from devstack.testing_authority import Authority
 from devstack.testing_authority import settings as tls_settings

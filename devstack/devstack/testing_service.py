@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from google.protobuf.message import Message
 
 from chassis.database import Database
-from chassis.identity import ALGORITHM, TOKEN_TYPE
 from chassis.ids import new_id
 from chassis.service import Service, open_service
 from chassis.settings import ServiceSettings
 from chassis.status import from_rpc_error
+from chassis.verification import ALGORITHM, TOKEN_TYPE
 from devstack.testing import ServiceDatabase
 
 KID = "test"

@@ -9,11 +9,11 @@ import structlog
 from chassis import process
 from chassis.events import follow
 from chassis.grpc_client import open_channel
-from chassis.identity import Revocations, TokenVerifier
 from chassis.keys import RemoteKeys
 from chassis.redis import open_redis
-from chassis.revocations import follow_revocations
+from chassis.revocations import Revocations, follow_revocations
 from chassis.settings import load
+from chassis.verification import TokenVerifier
 from gateway.app import Peers, create_app
 from gateway.cache import CALL_SECONDS, AnswerCache
 from gateway.contract import SERVICES, load_contract, platform_files
@@ -55,7 +55,7 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
         verifier = TokenVerifier(
             keys, revocations, issuer=settings.token_issuer, audience=settings.token_audience
         )
-        revoked = follow_revocations(redis, revocations, keys)
+        revoked = follow_revocations(redis, revocations, keys.renew)
         cache = AnswerCache(settings.cache_bytes)
         told = (
             follow(redis, name, CALL_SECONDS, cache.heed, cache.on_gap)

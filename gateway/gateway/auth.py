@@ -11,7 +11,7 @@ INVALID = CHALLENGE + b', error="invalid_token"'
 
 
 class Verifier(Protocol):
-    """Turns a bearer token into a principal; `chassis.identity.TokenVerifier` does."""
+    """Turns a bearer token into a principal; `chassis.verification.TokenVerifier` does."""
 
     async def verify(self, token: str) -> Principal: ...
 

@@ -18,7 +18,8 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from chassis.grpc_server import Interceptor
-from chassis.identity import Revocations, TokenVerifier
+from chassis.revocations import Revocations
+from chassis.verification import TokenVerifier
 from devstack.testing_service import AUDIENCE, ISSUER, KID, Tokens
 from devstack.valkey import Valkey
 from gateway.__main__ import open_app

@@ -63,12 +63,17 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     assert isinstance(settings, AuthSettings)
     assert isinstance(keys, SigningKeys)
     database, server = service.database, service.server.server
-    session_rows, challenges = SessionRepository(database), OtpRepository()
-    user_rows = UserRepository(database)
-    users = UserService(user_rows, settings.admin_phones)
-    sessions = SessionService(
-        session_rows, users, clear(settings.refresh_key), settings.refresh_limit
-    )
+    user_rows, session_rows = UserRepository(database), SessionRepository(database)
+    challenges, password_rows = OtpRepository(), PasswordRepository()
+    hasher = PasswordHasher(settings.password_cost, *clear(settings.key_encryption_key))
+    service.exits.callback(hasher.close)
+    page_tokens = PageTokens(*clear(settings.cursor_key))
+    tokens = AccessTokens(keys, issuer=settings.token_issuer, audience=settings.token_audience)
+
+    def guesses(method: str) -> Guesses:
+        tries, failures = settings.auth_limit_per_identifier, settings.auth_failures_per_identifier
+        return Guesses(method, tries=tries, failures=failures)
+
     sends = Sends(
         challenges,
         countries=settings.otp_countries,
@@ -76,77 +81,60 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         per_range=settings.otp_send_limit_per_range,
         per_day=settings.otp_sends_per_day,
     )
-    otp = OtpService(
-        challenges,
-        users,
-        sessions,
-        pepper=settings.otp_pepper.get_secret_value().encode(),
-        sends=sends,
-        guesses=Guesses(
-            "otp",
-            tries=settings.auth_limit_per_identifier,
-            failures=settings.auth_failures_per_identifier,
-        ),
-    )
-    password_rows = PasswordRepository()
-    passwords = PasswordService(
-        password_rows,
-        users,
-        sessions,
-        Guesses(
-            "password",
-            tries=settings.auth_limit_per_identifier,
-            failures=settings.auth_failures_per_identifier,
-        ),
-    )
-    hasher = PasswordHasher(settings.password_cost, *clear(settings.key_encryption_key))
-    service.exits.callback(hasher.close)
     delivery = Delivery(sms, database, sends)
-    tokens = AccessTokens(keys, issuer=settings.token_issuer, audience=settings.token_audience)
-    servicer = AuthServicer(
-        database,
-        otp=otp,
-        sends=sends,
-        delivery=delivery,
-        passwords=passwords,
-        hasher=hasher,
-        sessions=sessions,
-        keys=keys,
-        tokens=tokens,
-        service_secrets=settings.service_secrets,
+    users = UserService(user_rows, settings.admin_phones)
+    refresh_keys = clear(settings.refresh_key)
+    sessions = SessionService(session_rows, users, refresh_keys, settings.refresh_limit)
+    pepper = settings.otp_pepper.get_secret_value().encode()
+    otp = OtpService(
+        challenges, users, sessions, pepper=pepper, sends=sends, guesses=guesses("otp")
     )
-    add_AuthServiceServicer_to_server(servicer, server)
-    add_UserServiceServicer_to_server(UserServicer(database, users), server)
-    page_tokens = PageTokens(*clear(settings.cursor_key))
-    add_SessionServiceServicer_to_server(SessionServicer(database, sessions, page_tokens), server)
+    passwords = PasswordService(password_rows, users, sessions, guesses("password"), hasher)
     consents = ConsentService(ConsentRepository(database), users)
-    add_ConsentServiceServicer_to_server(ConsentServicer(database, consents, page_tokens), server)
     accounts = AccountService(
         database,
         user_rows,
         users=users,
         otp=otp,
-        sends=sends,
         passwords=password_rows,
         sessions=sessions,
         consents=consents,
     )
-    own_account = AccountServicer(
-        database,
-        service=accounts,
-        users=users,
-        otp=otp,
-        delivery=delivery,
-        passwords=passwords,
-        hasher=hasher,
-        proofs=Proofs(database, otp, passwords, hasher),
-    )
-    add_AccountServiceServicer_to_server(own_account, server)
     administration = AdministrationService(user_rows, users, sessions)
+
+    add_AuthServiceServicer_to_server(
+        AuthServicer(
+            database,
+            otp=otp,
+            delivery=delivery,
+            passwords=passwords,
+            sessions=sessions,
+            keys=keys,
+            tokens=tokens,
+            service_secrets=settings.service_secrets,
+        ),
+        server,
+    )
+    add_UserServiceServicer_to_server(UserServicer(database, users), server)
+    add_SessionServiceServicer_to_server(SessionServicer(database, sessions, page_tokens), server)
+    add_ConsentServiceServicer_to_server(ConsentServicer(database, consents, page_tokens), server)
+    add_AccountServiceServicer_to_server(
+        AccountServicer(
+            database,
+            service=accounts,
+            users=users,
+            otp=otp,
+            delivery=delivery,
+            passwords=passwords,
+            proofs=Proofs(database, otp, passwords),
+        ),
+        server,
+    )
     add_AdministrationServiceServicer_to_server(
-        AdministrationServicer(database, administration, accounts, page_tokens), server
+        AdministrationServicer(database, administration, users, accounts, page_tokens), server
     )
     add_SigningKeyServiceServicer_to_server(SigningKeyServicer(database, keys), server)
+
     service.keys_loaded = keys.loaded
     service.works += [keys.run, delivery.run]
     consumers = UserConsumers(users)

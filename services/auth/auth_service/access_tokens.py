@@ -9,8 +9,8 @@ from auth_service.sessions.domain import SignedIn
 from auth_service.signing_keys.domain import ALGORITHM
 from auth_service.signing_keys.service import SigningKeys
 from auth_service.users.domain import token_time
-from chassis.identity import TOKEN_TYPE
 from chassis.ids import new_id
+from chassis.verification import TOKEN_TYPE
 
 LIFETIME_SECONDS = 600
 

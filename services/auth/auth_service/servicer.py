@@ -11,10 +11,8 @@ from pydantic import SecretStr
 from auth_service import metrics, texts
 from auth_service.access_tokens import LIFETIME_SECONDS, AccessTokens
 from auth_service.otp.delivery import Delivery
-from auth_service.otp.sends import Sends
 from auth_service.otp.service import LIFETIME_SECONDS as OTP_SECONDS
 from auth_service.otp.service import OtpService
-from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.service import PasswordService
 from auth_service.sessions.domain import RefreshTokenReused, SignedIn
 from auth_service.sessions.service import SessionService
@@ -37,10 +35,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         database: Database,
         *,
         otp: OtpService,
-        sends: Sends,
         delivery: Delivery,
         passwords: PasswordService,
-        hasher: PasswordHasher,
         sessions: SessionService,
         keys: SigningKeys,
         tokens: AccessTokens,
@@ -48,10 +44,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     ) -> None:
         self._database = database
         self._otp = otp
-        self._sends = sends
         self._delivery = delivery
         self._passwords = passwords
-        self._hasher = hasher
         self._sessions = sessions
         self._keys = keys
         self._tokens = tokens
@@ -60,7 +54,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     async def RequestOtp(
         self, request: pb.RequestOtpRequest, context: Any
     ) -> pb.RequestOtpResponse:
-        phone = self._sends.recipient(request.phone)
+        phone = self._otp.recipient(request.phone)
         async with self._database.transaction() as tx:
             challenge_id, body = await self._otp.request(tx, phone)
             reply = tx.reply(
@@ -83,10 +77,10 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
 
     async def LogIn(self, request: pb.LogInRequest, context: Any) -> pb.TokenResponse:
         phone = phones.normalise(request.phone)
-        with self._hasher.place():
+        with self._passwords.hasher.place():
             async with self._database.transaction() as tx:
                 attempt = await self._passwords.begin(tx, phone)
-            matched = await self._hasher.matches(request.password, attempt.stored)
+            matched = await self._passwords.hasher.matches(request.password, attempt.stored)
             async with self._database.transaction() as tx:
                 outcome = await self._passwords.sign_in(tx, attempt, matched)
         metrics.PASSWORD.labels("refused" if isinstance(outcome, DomainError) else "verified").inc()

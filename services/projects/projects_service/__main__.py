@@ -5,7 +5,6 @@ from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import clear, load
 from chassis.timers import sweep
-from projects_service import timers
 from projects_service.builders.repository import BuilderRepository
 from projects_service.builders.service import BuilderService
 from projects_service.builders.servicer import BuilderServicer
@@ -23,6 +22,10 @@ from propmubi.projects.v1.builders_pb2_grpc import add_BuilderServiceServicer_to
 from propmubi.projects.v1.projects_pb2_grpc import add_ProjectServiceServicer_to_server
 from propmubi.projects.v1.units_pb2_grpc import add_UnitServiceServicer_to_server
 
+# Readers see a hold that ran out as free at once; the event that tells the other services waits for this at most.
+EXPIRE_SECONDS = 5.0
+LAPSE_SECONDS = 60.0
+
 
 def wire(service: Service) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
@@ -37,8 +40,8 @@ def wire(service: Service) -> list[str]:
     add_ProjectServiceServicer_to_server(ProjectServicer(database, projects, page_tokens), server)
     add_UnitServiceServicer_to_server(UnitServicer(database, units, leads, page_tokens), server)
     service.consume("auth", PeopleConsumers(units, builders).of_auth)
-    service.every(timers.EXPIRE_SECONDS, "expire holds", sweep(database, units.expire))
-    service.every(timers.LAPSE_SECONDS, "lapse projects", sweep(database, projects.lapse))
+    service.every(EXPIRE_SECONDS, "expire holds", sweep(database, units.expire))
+    service.every(LAPSE_SECONDS, "lapse projects", sweep(database, projects.lapse))
     return [
         "propmubi.projects.v1.BuilderService",
         "propmubi.projects.v1.ProjectService",

@@ -5,7 +5,6 @@ import uuid
 from auth_service import metrics
 from auth_service.otp.domain import Purpose
 from auth_service.otp.service import Given, OtpService
-from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.service import Attempt, PasswordService
 from auth_service.users.domain import User
 from chassis.database import Database
@@ -16,17 +15,10 @@ from propmubi.auth.v1 import accounts_pb2 as pb
 class Proofs:
     """Checks what proves whose account it is. Each try is counted and committed, whatever comes of it."""
 
-    def __init__(
-        self,
-        database: Database,
-        otp: OtpService,
-        passwords: PasswordService,
-        hasher: PasswordHasher,
-    ) -> None:
+    def __init__(self, database: Database, otp: OtpService, passwords: PasswordService) -> None:
         self._database = database
         self._otp = otp
         self._passwords = passwords
-        self._hasher = hasher
 
     async def check(
         self, request: pb.SetPasswordRequest | pb.EraseMeRequest, user: User
@@ -83,7 +75,7 @@ class Proofs:
     async def _password(self, password: str, user: User) -> Attempt:
         async with self._database.transaction() as tx:
             attempt = await self._passwords.begin(tx, user.phone)
-        if await self._hasher.matches(password, attempt.stored):
+        if await self._passwords.hasher.matches(password, attempt.stored):
             return attempt
         async with self._database.transaction() as tx:
             await self._passwords.refuse(tx, attempt, str(user.id))

@@ -8,7 +8,6 @@ from auth_service import audit, guesses
 from auth_service.audit import AuditEvent
 from auth_service.consents.domain import Consent
 from auth_service.consents.service import ConsentService
-from auth_service.otp.sends import Sends
 from auth_service.otp.service import OtpService
 from auth_service.passwords.repository import PasswordRepository
 from auth_service.sessions.domain import Session
@@ -48,7 +47,6 @@ class AccountService:
         *,
         users: UserService,
         otp: OtpService,
-        sends: Sends,
         passwords: PasswordRepository,
         sessions: SessionService,
         consents: ConsentService,
@@ -57,14 +55,13 @@ class AccountService:
         self._rows = rows
         self._users = users
         self._otp = otp
-        self._sends = sends
         self._passwords = passwords
         self._sessions = sessions
         self._consents = consents
 
     def new_phone(self, user: User, phone: str) -> str:
         """`phone` in E.164 form, for `user` to have; raises InvalidArgument."""
-        number = self._sends.recipient(phone)
+        number = self._otp.recipient(phone)
         if number == user.phone:
             raise InvalidArgument(Violation("phone", "is the one you have"))
         return number

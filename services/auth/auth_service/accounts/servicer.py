@@ -14,7 +14,6 @@ from auth_service.consents.servicer import to_proto as consent_to_proto
 from auth_service.otp.delivery import Delivery
 from auth_service.otp.domain import Purpose
 from auth_service.otp.service import LIFETIME_SECONDS, OtpService
-from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.service import PasswordService
 from auth_service.passwords.strength import check_new
 from auth_service.sessions.servicer import to_proto as session_to_proto
@@ -41,7 +40,6 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         otp: OtpService,
         delivery: Delivery,
         passwords: PasswordService,
-        hasher: PasswordHasher,
         proofs: Proofs,
     ) -> None:
         self._database = database
@@ -50,7 +48,6 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         self._otp = otp
         self._delivery = delivery
         self._passwords = passwords
-        self._hasher = hasher
         self._proofs = proofs
 
     async def RequestConfirmation(
@@ -71,11 +68,11 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
     async def SetPassword(self, request: pb.SetPasswordRequest, context: Any) -> Empty:
         caller = principal()
         user = await self._users.active(caller)
-        with self._hasher.place():
+        with self._passwords.hasher.place():
             about_her = (user.full_name, user.email, user.phone)
-            await self._hasher.run(lambda: check_new(request.password, about_her))
+            await self._passwords.hasher.run(lambda: check_new(request.password, about_her))
             attempt = await self._proofs.check(request, user)
-            encrypted = await self._hasher.hash(request.password, user.id)
+            encrypted = await self._passwords.hasher.hash(request.password, user.id)
             async with self._database.transaction() as tx:
                 await self._passwords.set(tx, caller, user.phone, encrypted, attempt)
         self._delivery.post_notice(user.phone, texts.PASSWORD_SET)
@@ -119,7 +116,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
     async def EraseMe(self, request: pb.EraseMeRequest, context: Any) -> Empty:
         caller = principal()
         user = await self._users.active(caller)
-        with self._hasher.place():
+        with self._passwords.hasher.place():
             await self._proofs.check(request, user)
         async with self._database.transaction() as tx:
             await self._service.erase(tx, user, caller.subject)

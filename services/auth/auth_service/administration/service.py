@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 from auth_service import audit
 from auth_service.sessions.service import SessionService
 from auth_service.users.domain import (
-    RoleGrant,
     User,
-    UserStatus,
     check_grantable,
     check_may_sign_in,
     status_after,
@@ -30,26 +28,6 @@ class AdministrationService:
         self._rows = rows
         self._users = users
         self._sessions = sessions
-
-    async def list_page(
-        self,
-        *,
-        status: UserStatus | None,
-        role: str | None,
-        before: uuid.UUID | None,
-        limit: int,
-    ) -> list[User]:
-        """A page of users."""
-        return await self._rows.list_page(status=status, role=role, before=before, limit=limit)
-
-    async def get(self, user_id: uuid.UUID) -> User:
-        """The user; raises NotFound."""
-        return await self._rows.get(user_id)
-
-    async def grants(self, user_id: uuid.UUID) -> list[RoleGrant]:
-        """The roles she was granted; raises NotFound."""
-        await self._rows.get(user_id)
-        return await self._rows.grants(user_id)
 
     async def find(self, tx: Transaction, caller: Principal, phone: str) -> User:
         """The user with `phone`; raises NotFound. Whoever looks for people is written down."""

@@ -12,6 +12,7 @@ from auth_service.accounts.service import AccountService
 from auth_service.administration.service import AdministrationService
 from auth_service.audit import AuditEvent
 from auth_service.users.domain import RoleGrant, UserStatus
+from auth_service.users.service import UserService
 from auth_service.users.servicer import to_proto
 from chassis.context import principal
 from chassis.database import Database
@@ -29,17 +30,19 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
         self,
         database: Database,
         service: AdministrationService,
+        users: UserService,
         accounts: AccountService,
         page_tokens: PageTokens,
     ) -> None:
         self._database = database
         self._service = service
+        self._users = users
         self._accounts = accounts
         self._page_tokens = page_tokens
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
         page, status = self._page_tokens.page(request), value(request, "status")
-        found = await self._service.list_page(
+        found = await self._users.list_page(
             status=UserStatus(status) if status else None,
             role=value(request, "role"),
             before=page.last_id,
@@ -53,7 +56,7 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
             return tx.reply(to_proto(await self._service.find(tx, principal(), request.phone)))
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> User:
-        return to_proto(await self._service.get(uuid.UUID(request.user_id)))
+        return to_proto(await self._users.get(uuid.UUID(request.user_id)))
 
     async def SuspendUser(self, request: pb.SuspendUserRequest, context: Any) -> User:
         user_id = uuid.UUID(request.user_id)
@@ -69,7 +72,7 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
             )
 
     async def EraseUser(self, request: pb.EraseUserRequest, context: Any) -> Empty:
-        user = await self._service.get(uuid.UUID(request.user_id))
+        user = await self._users.get(uuid.UUID(request.user_id))
         async with self._database.transaction() as tx:
             await self._accounts.erase(tx, user, principal().subject)
             return tx.reply(Empty())
@@ -77,7 +80,7 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
     async def ListRoleGrants(
         self, request: pb.ListRoleGrantsRequest, context: Any
     ) -> pb.ListRoleGrantsResponse:
-        grants = await self._service.grants(uuid.UUID(request.user_id))
+        grants = await self._users.grants(uuid.UUID(request.user_id))
         return pb.ListRoleGrantsResponse(grants=grants_to_proto(grants))
 
     async def GrantRole(self, request: pb.GrantRoleRequest, context: Any) -> User:

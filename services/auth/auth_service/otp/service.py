@@ -51,6 +51,10 @@ class OtpService:
         self._sends = sends
         self._guesses = guesses
 
+    def recipient(self, phone: str) -> str:
+        """`phone` in E.164 form; raises InvalidArgument for one that we don't send to."""
+        return self._sends.recipient(phone)
+
     async def request(
         self, tx: Transaction, phone: str, purpose: str = Purpose.SIGN_IN
     ) -> tuple[uuid.UUID, str]:

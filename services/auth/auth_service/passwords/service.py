@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from auth_service import audit
 from auth_service.guesses import Guess, Guesses
 from auth_service.passwords.domain import Stored, refused
+from auth_service.passwords.hashing import PasswordHasher
 from auth_service.passwords.repository import PasswordRepository
 from auth_service.sessions.domain import SignedIn
 from auth_service.sessions.service import SessionService
@@ -43,11 +44,14 @@ class PasswordService:
         users: UserService,
         sessions: SessionService,
         guesses: Guesses,
+        hasher: PasswordHasher,
     ) -> None:
         self._passwords = passwords
         self._users = users
         self._sessions = sessions
         self._guesses = guesses
+        # For what is done outside any transaction.
+        self.hasher = hasher
 
     async def begin(self, tx: Transaction, phone: str) -> Attempt:
         """Count a try for `phone`; raises what `Guesses.begin` raises, whether anybody has the phone or not."""

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class SigningKeys:
-    """Auth's own key set: what it verifies its callers with (chassis.identity.Keys), signs with and publishes."""
+    """Auth's own key set: what it verifies its callers with (chassis.verification.Keys), signs with and publishes."""
 
     def __init__(self, database: Database, cipher: Cipher) -> None:
         self._database = database

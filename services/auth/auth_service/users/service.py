@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from auth_service import audit
-from auth_service.users.domain import ADMIN, User, UserStatus, check_may_sign_in, spelt
+from auth_service.users.domain import (
+    ADMIN,
+    RoleGrant,
+    User,
+    UserStatus,
+    check_may_sign_in,
+    spelt,
+)
 from auth_service.users.repository import UserRepository
 from chassis.database import Transaction
 from chassis.errors import check_version
@@ -37,6 +44,22 @@ class UserService:
     async def get(self, user_id: uuid.UUID) -> User:
         """Anybody's account; raises NotFound."""
         return await self._users.get(user_id)
+
+    async def list_page(
+        self,
+        *,
+        status: UserStatus | None,
+        role: str | None,
+        before: uuid.UUID | None,
+        limit: int,
+    ) -> list[User]:
+        """A page of users."""
+        return await self._users.list_page(status=status, role=role, before=before, limit=limit)
+
+    async def grants(self, user_id: uuid.UUID) -> list[RoleGrant]:
+        """The roles she was granted; raises NotFound."""
+        await self._users.get(user_id)
+        return await self._users.grants(user_id)
 
     async def update(
         self,

@@ -10,9 +10,10 @@ import pytest
 
 from auth_service.signing_keys.domain import PUBLISHED_AHEAD, ROTATED_AHEAD
 from chassis.errors import InvalidArgument, PermissionDenied, Unauthenticated
-from chassis.identity import Revocations, TokenVerifier
 from chassis.keys import REFRESH_SECONDS, RemoteKeys
 from chassis.process import background
+from chassis.revocations import Revocations
+from chassis.verification import TokenVerifier
 from devstack.testing_service import AUDIENCE, ISSUER
 from propmubi.auth.v1 import auth_pb2
 from propmubi.auth.v1 import signing_keys_pb2 as pb

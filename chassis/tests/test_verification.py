@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from chassis.errors import PermissionDenied, Unauthenticated
-from chassis.identity import LONGEST_TOKEN, REMEMBERED, Principal, Revocations, TokenVerifier
+from chassis.identity import Principal
+from chassis.revocations import Revocations
+from chassis.verification import LONGEST_TOKEN, REMEMBERED, TokenVerifier
 from devstack.testing_service import early_in_a_second
 from propmubi.options.v1.options_pb2 import Caller
 
@@ -171,14 +173,14 @@ async def test_a_remembered_token_still_expires(monkeypatch: pytest.MonkeyPatch)
     known, token = verifier(), signed()
     await known.verify(token)
     later = time.time() + 631
-    monkeypatch.setattr("chassis.identity.time.time", lambda: later)
+    monkeypatch.setattr("chassis.verification.time.time", lambda: later)
     with pytest.raises(Unauthenticated):
         await known.verify(token)
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert REMEMBERED <= 100_000
-    monkeypatch.setattr("chassis.identity.REMEMBERED", 3)
+    monkeypatch.setattr("chassis.verification.REMEMBERED", 3)
     known = verifier()
     for _ in range(10):
         await known.verify(signed())
@@ -213,7 +215,7 @@ def test_revocations_are_forgotten_when_their_tokens_are_dead(
     revocations.revoke_session("s")
     revocations.revoke_user("u", issued_until=0)
     later = time.time() + 901
-    monkeypatch.setattr("chassis.identity.time.time", lambda: later)
+    monkeypatch.setattr("chassis.revocations.time.time", lambda: later)
     revocations.revoke_session("another")
     assert set(revocations._sessions) == {"another"}
     assert not revocations._users

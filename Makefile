@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search bench-alerts bench-faults compose-env compose-up compose-smoke drill-restore drill-pgbouncer lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search bench-alerts bench-files bench-faults compose-env compose-up compose-smoke drill-restore drill-pgbouncer lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -33,6 +33,9 @@ bench-search: setup ## Measure search at 200,000 and 1,200,000 listings [args="-
 
 bench-alerts: setup ## Measure how soon a listing reaches those whose saved searches want it, among 100,000 of them
 	@exec $(BIN)/python -m bench.alerts
+
+bench-files: setup ## Measure imports and exports of listings, and what they cost in memory [args=--quick]
+	@exec $(BIN)/python -m bench.files $(args)
 
 deploy: ## Migrate and roll out in the cluster that kubectl reaches [overlay=staging|production]
 	@exec deploy/k8s/deploy $(overlay)

@@ -63,7 +63,7 @@ def platform_side(listings: int) -> Iterator[Side]:
     with running(**SETTINGS, DEMO_LISTINGS=str(listings)) as platform:
         described = Platform(os.environ | platform.environment)
         admin_url = described.admin_url(secretfile.read(platform.var / "secrets.env"))
-        processes = _processes_of(platform)
+        processes = processes_of(platform)
         yield Side(
             name="platform",
             port=described.gateway_port,
@@ -109,7 +109,7 @@ def _healthy(port: int) -> bool:
         return False
 
 
-def _processes_of(platform: RunningPlatform) -> dict[str, int]:
+def processes_of(platform: RunningPlatform) -> dict[str, int]:
     """The supervisor's children by name; the supervisor itself serves nobody."""
     assert platform.supervisor is not None
     modules = {"gateway": "gateway"} | {f"{name}_service": name for name in SERVICES}

@@ -18,7 +18,7 @@ import structlog
 from google.protobuf.message import Message
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
-from sqlalchemy import Executable, Select, TextClause, event
+from sqlalchemy import Executable, Select, TextClause, UpdateBase, event
 from sqlalchemy.engine import CursorResult, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -51,7 +51,7 @@ LOST = (
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 log = structlog.get_logger()
-Statement: TypeAlias = Select[Any] | TextClause
+Statement: TypeAlias = Select[Any] | UpdateBase | TextClause
 MessageT = TypeVar("MessageT", bound=Message)
 
 

@@ -174,11 +174,15 @@ class Consumer:
                     raise
                 await self._create_group()
                 continue
+            met = []
             for entry_id, fields in entries:
                 await self._meet(fields)
-                await self._redis.xack(self._stream, self._group, entry_id)
+                met.append(entry_id)
                 if time.monotonic() >= renew_at:
                     break
+            if met:
+                # At once, because most are of kinds that nobody here asks for. What is met again was applied before.
+                await self._redis.xack(self._stream, self._group, *met)
 
     async def _unfinished(self) -> list[Any]:
         """The oldest entries that were read and not acknowledged, whoever read them: the stream's order holds."""

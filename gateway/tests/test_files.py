@@ -1,5 +1,6 @@
 """Bodies and answers that are files: cut into pieces, repeated, refused; paged, written as CSV and JSON Lines."""
 
+import asyncio
 import csv
 import io
 import uuid
@@ -116,6 +117,31 @@ async def test_a_refused_file_is_refused_in_the_envelope(
     head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\ncontent-length: %d\r\n"
     head += b"authorization: %b\r\n\r\n" % agent["authorization"].encode()
     assert b" 413 " in (await gateway.raw(head % (IMPORT.encode(), 257 << 20)))[:20]
+
+
+async def test_a_sender_who_hangs_up_has_sent_no_file(
+    gateway: Running, received: Received, agent: dict[str, str]
+) -> None:
+    head = f"POST {IMPORT} HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\ncontent-length: {3 * PIECE_BYTES}\r\n"
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(f"{head}authorization: {agent['authorization']}\r\n\r\n".encode())
+    writer.write(b"x" * (2 * PIECE_BYTES))
+    async with asyncio.timeout(10):
+        while not received.pieces:  # noqa: ASYNC110  The other side tells nobody.
+            await asyncio.sleep(0.01)
+    writer.close()
+    await writer.wait_closed()
+    assert (await gateway.client.post(IMPORT, content=b"a", headers=agent | CSV)).is_success
+    *abandoned, whole = received.pieces
+    assert (whole.content, whole.last) == (b"a", True)
+    assert not any(piece.last for piece in abandoned)
+
+
+def test_lines_are_written_as_the_csv_module_writes_them() -> None:
+    cells = ["", "plain", 'a "word"', "a,b", "a\r\nb", "a\nb", " x ", "'=1", "पुणे"]
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    assert files._line(cells) == text.getvalue().encode()
 
 
 async def test_a_file_of_unknown_length_is_counted_as_it_comes() -> None:

@@ -4,9 +4,12 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from chassis.errors import Conflict, InvalidArgument, Violation
+
+# Of a file's own words, as they are told to its sender.
+LONGEST_WORDS: Final = 100
 
 
 class ImportStatus(StrEnum):
@@ -63,6 +66,8 @@ class Row(NamedTuple):
     list_agent_id: uuid.UUID | None = None
     standard_status: str | None = None
     columns: dict[str, Any] = {}  # noqa: RUF012  Never changed.
+    # The price and the day, where it is to be closed.
+    closing: dict[str, Any] = {}  # noqa: RUF012  The same.
     faults: tuple[Violation, ...] = ()
 
 
@@ -90,8 +95,18 @@ class Outcome:
     def refuse(self, row: Row, field: str | None, message: str) -> None:
         self.failed.add(row.number)
         self.errors.append(
-            {"row": row.number, "external_id": row.external_id, "field": field, "message": message}
+            {
+                "row": row.number,
+                "external_id": row.external_id and storable(row.external_id),
+                "field": field and storable(field),
+                "message": message,
+            }
         )
+
+
+def storable(text: str) -> str:
+    """The beginning of words of a file's, without what Postgres can't hold."""
+    return text[:LONGEST_WORDS].replace("\0", "").encode(errors="replace").decode()
 
 
 class Unreadable(Exception):

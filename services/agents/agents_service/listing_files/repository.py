@@ -11,6 +11,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     delete,
     func,
@@ -27,13 +28,12 @@ from sqlalchemy.types import Text, Uuid
 
 from agents_service.listing_files.domain import Import, ImportStatus, Piece, RowError
 from agents_service.listing_files.models import import_errors, import_pieces, imports
-from agents_service.listings.domain import Listing
+from agents_service.listings.domain import Listing, StandardStatus
 from agents_service.listings.messages import SAID
-from agents_service.listings.models import account_of, listings, live
+from agents_service.listings.models import account_of, listings, live, quoted
 from agents_service.listings.search import COLUMNS
 from chassis.database import Database, Transaction
 from chassis.errors import Conflict, NotFound
-from chassis.ids import new_id
 
 _COLUMNS: Final = tuple(imports.c[field.name] for field in fields(Import))
 _GET = select(*_COLUMNS).where(imports.c.id == bindparam("id"))
@@ -67,21 +67,23 @@ _KNOWN = (
     .order_by(listings.c.id)
     .with_for_update()
 )
-_ADDED: Final = (
-    "id",
-    "external_id",
-    "list_agent_id",
-    "list_office_id",
-    "standard_status",
-    *SAID,
-)
+_ADDED: Final = ("id", "list_agent_id", "list_office_id", "standard_status", *SAID)
 # One parameter for all rows, whatever their number; Postgres itself knows the types of the columns.
 _rows = func.jsonb_populate_recordset(
     literal_column("null::listings"), cast(bindparam("rows", type_=Text), JSONB)
-).table_valued(*_ADDED, name="wanted")
+).table_valued("external_id", *_ADDED, name="wanted")
+_is_active = _rows.c.standard_status == quoted(StandardStatus.ACTIVE)
+# Those that are live from the first, but for one whose home is live in its account already.
 _ADD = (
-    insert(listings)
-    .from_select([column.name for column in _rows.c], select(*_rows.c))
+    upsert(listings)
+    .from_select(
+        [*(column.name for column in _rows.c), "on_market_date", "original_list_price"],
+        select(*_rows.c, case((_is_active, func.now())), case((_is_active, _rows.c.list_price))),
+    )
+    .on_conflict_do_nothing(
+        index_elements=[listings.c.same_unit, account_of(listings), listings.c.listing_type],
+        index_where=live(listings),
+    )
     .returning(*COLUMNS)
 )
 _CHANGE = (
@@ -89,6 +91,10 @@ _CHANGE = (
     .where(listings.c.id == _rows.c.id)
     .values(
         **{name: _rows.c[name] for name in SAID},
+        price_dropped_at=case(
+            (_rows.c.list_price < listings.c.list_price, func.now()),
+            else_=listings.c.price_dropped_at,
+        ),
         version=listings.c.version + 1,
         updated_at=func.now(),
     )
@@ -148,6 +154,10 @@ class ListingFileRepository:
         )
         return [(row[0], Listing._make(tuple(row)[1:])) for row in rows]
 
+    async def alone(self, tx: Transaction, whose: str) -> None:
+        """Until the transaction ends nobody else gets past this for `whose` files or listings."""
+        await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(whose, 0))))
+
     async def locked(self, tx: Transaction, import_id: uuid.UUID) -> Import | None:
         """The import, if there is one, locked until the transaction ends."""
         found = await tx.execute(_GET.with_for_update(), {"id": import_id})
@@ -205,11 +215,13 @@ class ListingFileRepository:
         return _import(changed.mappings().one())
 
     async def locked_running(self, tx: Transaction) -> Import | None:
-        """The oldest import whose rows are to be read, if there is one, locked; none that others have locked."""
+        """An import whose rows are to be read, if there is one, locked; none that others have locked. That of which least
+        was read comes first, so that small files don't wait for large ones.
+        """
         found = await tx.execute(
             select(*_COLUMNS)
             .where(imports.c.status == ImportStatus.RUNNING)
-            .order_by(imports.c.created_at)
+            .order_by(imports.c.pieces_read, imports.c.created_at)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
@@ -261,13 +273,18 @@ class ListingFileRepository:
         rows = await tx.run(_KNOWN, {"agent_ids": [*agent_ids], "external_ids": [*external_ids]})
         return {row[0]: Listing._make(tuple(row)[1:]) for row in rows}
 
-    async def draft(self, tx: Transaction, rows: Iterable[Mapping[str, Any]]) -> list[Listing]:
-        """New listings, in the order of `rows`, each with the columns that a row sets."""
-        drafts = [(new_id(), row) for row in rows]
-        columns = [{**{name: row.get(name) for name in _ADDED}, "id": id_} for id_, row in drafts]
-        added = await tx.execute(_ADD, {"rows": _json(columns)})
-        by_id = {listing.id: listing for listing in map(Listing._make, added)}
-        return [by_id[id_] for id_, _ in drafts]
+    async def store(
+        self, tx: Transaction, wanted: Iterable[tuple[str | None, Listing]]
+    ) -> dict[uuid.UUID, Listing]:
+        """New listings, drafts or on offer from the first, with their external ids; by id, those left out whose homes are
+        live in their accounts.
+        """
+        rows = [
+            {"external_id": external_id, **{name: getattr(listing, name) for name in _ADDED}}
+            for external_id, listing in wanted
+        ]
+        added = map(Listing._make, await tx.run(_ADD, {"rows": _json(rows)}))
+        return {listing.id: listing for listing in added}
 
     async def rewrite(self, tx: Transaction, wanted: Sequence[Listing]) -> list[Listing]:
         """Have listings, which are locked, say what `wanted` says; what became of them, in its order."""
@@ -275,8 +292,8 @@ class ListingFileRepository:
             {"id": listing.id, **{name: getattr(listing, name) for name in SAID}}
             for listing in wanted
         ]
-        changed = await tx.execute(_CHANGE, {"rows": _json(rows)})
-        by_id = {listing.id: listing for listing in map(Listing._make, changed)}
+        changed = map(Listing._make, await tx.run(_CHANGE, {"rows": _json(rows)}))
+        by_id = {listing.id: listing for listing in changed}
         return [by_id[listing.id] for listing in wanted]
 
     async def taken(self, tx: Transaction, listing_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
@@ -288,11 +305,21 @@ def not_found() -> NotFound:
     return NotFound("There is no such import.")
 
 
+def gone() -> NotFound:
+    return NotFound(
+        "There is no such upload any more: another file of yours took its place. Send this one again from its beginning."
+    )
+
+
 def _import(row: Any) -> Import:
     return Import(**{**row, "status": ImportStatus(row["status"])})
 
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
-    # Media are JSON already.
-    whole = [{**row, "media": orjson.Fragment(row["media"])} for row in rows]
-    return orjson.dumps(whole, default=str).decode()
+    # Media are JSON already. Most of what there is to say of a home is not said.
+    said = [
+        {name: value for name, value in row.items() if value is not None}
+        | {"media": orjson.Fragment(row["media"])}
+        for row in rows
+    ]
+    return orjson.dumps(said, default=str).decode()

@@ -2,8 +2,17 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from datetime import UTC, datetime
+from itertools import count
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +29,7 @@ from agents_service.listing_files.domain import (
     check_next,
     other_file,
 )
-from agents_service.listing_files.repository import ListingFileRepository, not_found
+from agents_service.listing_files.repository import ListingFileRepository, gone, not_found
 from agents_service.listing_files.rows import CSV, csv_records, csv_row, cut, header_of, json_rows
 from agents_service.listings.domain import (
     LIVE,
@@ -35,11 +44,12 @@ from agents_service.listings.domain import (
     check_publishable,
 )
 from agents_service.listings.events import publish_change, publish_move
-from agents_service.listings.repository import ListingRepository
+from agents_service.listings.repository import NOTHING_YET, ListingRepository
 from agents_service.listings.service import ANNOUNCED, check_seller
 from chassis.database import Transaction
 from chassis.errors import Conflict, DomainError, NotFound, PermissionDenied
 from chassis.identity import Principal
+from chassis.ids import new_id
 from chassis.india import today
 
 # Rows that are written together: enough to save round trips, few enough that nobody waits long for the event loop.
@@ -49,8 +59,9 @@ TURN = 10
 # A piece that ends the process each time is given up.
 MOST_ATTEMPTS = 5
 REASON = "import"
+_TAKEN = ("standard_status", "Your office has a live listing of this home.")
 _BEFORE_ALL = uuid.UUID(int=0)
-_EMPTY: Mapping[str, Any] = {**dict.fromkeys(Listing._fields), "amenities": [], "media": "[]"}
+_EMPTY = NOTHING_YET._replace(standard_status=StandardStatus.INCOMPLETE, amenities=[], media="[]")
 
 
 class ListingFileService:
@@ -77,10 +88,13 @@ class ListingFileService:
         """Take a piece of a file; one that was taken before is the same piece, or another file's."""
         if caller.agent_id is None:
             raise PermissionDenied("Only an agent may import listings.")
+        if piece.number == 0:
+            # The same file may be sent twice at once.
+            await self._files.alone(tx, caller.subject)
         job = await self._files.locked(tx, import_id)
         if job is None:
             if piece.number:
-                raise not_found()
+                raise gone()
             job = await self._files.add(
                 tx,
                 id=import_id,
@@ -152,7 +166,7 @@ class ListingFileService:
                 rows = _csv_rows(records, header or [], number)
             else:
                 rows = json_rows(whole, number + 1)
-            async for wave in _waves(rows):
+            async for wave in _ahead(_waves(rows)):
                 number = wave[-1].number
                 await self._apply(tx, job, wave, outcome)
         except Unreadable as error:
@@ -207,30 +221,51 @@ class ListingFileService:
                     old.append((row, listing, _rewritten(row, listing)))
             except DomainError as error:
                 _refuse(outcome, row, error)
-        stored = await self._draft(tx, job, new, outcome)
-        stored += await self._rewrite(tx, job, old, outcome)
-        await self._move(tx, job, stored, agents, outcome)
+        # What leaves the market makes room.
+        kept = await self._rewrite(tx, job, old, outcome)
+        await self._move(tx, job, kept, agents, outcome)
+        await self._add(tx, job, new, agents, outcome)
 
     async def _agents_of(self, tx: Transaction, job: Import) -> Mapping[uuid.UUID, Agent]:
         """The agents whose listings the import may draft and change, who stay as they are."""
         own = await self._agents.kept_all(tx, [job.agent_id])
+        # Whoever else imports for the office might be about to store the same rows.
+        await self._files.alone(tx, str(own[job.agent_id].office_id or job.agent_id))
         if job.office_id is None or own[job.agent_id].office_id != job.office_id:
             return own
         return await self._agents.kept_of_office(tx, job.office_id)
 
-    async def _draft(
+    async def _add(
         self,
         tx: Transaction,
         job: Import,
-        new: Sequence[tuple[Row, Mapping[str, Any]]],
+        new: Sequence[tuple[Row, Listing]],
+        agents: Mapping[uuid.UUID, Agent],
         outcome: Outcome,
-    ) -> list[tuple[Row, Listing]]:
+    ) -> None:
+        """Store drafts, those to be offered as such at once; one that can't be offered stays a draft."""
         if not new:
-            return []
-        drafts = await self._files.draft(tx, (columns for _, columns in new))
-        await self._listings.note_new(tx, drafts, job.created_by, REASON)
-        outcome.created += len(drafts)
-        return [(row, listing) for (row, _), listing in zip(new, drafts, strict=True)]
+            return
+        wanted = [
+            (
+                (row.external_id, draft._replace(standard_status=row.standard_status))
+                if row.standard_status and _may_move(row, draft, agents, job, outcome)
+                else (row.external_id, draft)
+            )
+            for row, draft in new
+        ]
+        added = await self._files.store(tx, wanted)
+        taken = [(row, draft) for row, draft in new if draft.id not in added]
+        if taken:
+            for row, _ in taken:
+                outcome.refuse(row, *_TAKEN)
+            added |= await self._files.store(tx, [(row.external_id, draft) for row, draft in taken])
+        outcome.created += len(new)
+        became = [(draft, added[draft.id]) for _, draft in new]
+        await self._listings.note_new(tx, became, job.created_by, REASON)
+        for draft, listing in became:
+            if listing.standard_status != draft.standard_status:
+                publish_move(tx, draft, listing)
 
     async def _rewrite(
         self,
@@ -265,33 +300,41 @@ class ListingFileService:
         outcome: Outcome,
     ) -> None:
         """Move listings to the statuses that their rows name; one that can't be moved stays where it is."""
-        wanted: dict[str, list[tuple[Row, Listing]]] = {}
+        wanted: dict[tuple[Any, ...], list[tuple[Row, Listing]]] = {}
         for row, listing in stored:
-            if row.standard_status in (None, listing.standard_status):
-                continue
-            try:
-                _check_move(listing, row.standard_status or "", agents[listing.list_agent_id], job)
-            except DomainError as error:
-                _refuse(outcome, row, error)
-            else:
-                wanted.setdefault(row.standard_status or "", []).append((row, listing))
-        for status, moving in wanted.items():
+            if _may_move(row, listing, agents, job, outcome):
+                key = (row.standard_status, *row.closing.items())
+                wanted.setdefault(key, []).append((row, listing))
+        for (status, *closing), moving in wanted.items():
             taken: Collection[uuid.UUID] = ()
             if status in LIVE:
                 taken = await self._files.taken(tx, [listing.id for _, listing in moving])
             for row, listing in moving:
                 if listing.id in taken:
-                    outcome.refuse(
-                        row, "standard_status", "Your office has a live listing of this home."
-                    )
+                    outcome.refuse(row, *_TAKEN)
             before = [listing for _, listing in moving if listing.id not in taken]
             if before:
-                after = await self._listings.move(tx, before, status, job.created_by, REASON)
+                after = await self._listings.move(
+                    tx, before, status, job.created_by, REASON, closing=dict(closing)
+                )
                 for was, became in zip(before, after, strict=True):
                     publish_move(tx, was, became)
 
 
-async def _waves(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:
+async def _ahead(waves: AsyncGenerator[list[Row]]) -> AsyncIterator[list[Row]]:
+    """`waves`, of which the next is read while Postgres works on the one before."""
+    async with aclosing(waves):
+        coming = asyncio.ensure_future(anext(waves, None))
+        try:
+            while (wave := await coming) is not None:
+                coming = asyncio.ensure_future(anext(waves, None))
+                yield wave
+        finally:
+            coming.cancel()
+            await asyncio.wait([coming])
+
+
+async def _waves(rows: Iterable[Row]) -> AsyncGenerator[list[Row]]:
     """`rows` in lists of WAVE at most, none with an external id twice; others get a turn in between."""
     wave: list[Row] = []
     seen: set[str] = set()
@@ -309,7 +352,7 @@ async def _waves(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:
 
 
 def _csv_rows(records: Iterable[list[str]], header: list[str], before: int) -> Iterable[Row]:
-    return (csv_row(number, header, record) for number, record in enumerate(records, before + 1))
+    return map(csv_row(header), count(before + 1), records)
 
 
 def _is_of(row: Row, job: Import, agents: Mapping[uuid.UUID, Agent], outcome: Outcome) -> bool:
@@ -320,16 +363,12 @@ def _is_of(row: Row, job: Import, agents: Mapping[uuid.UUID, Agent], outcome: Ou
     return False
 
 
-def _draft(row: Row, agent: Agent) -> dict[str, Any]:
-    columns = {**_EMPTY, **row.columns}
-    check_consistent(columns, row.columns, today())
-    return {
-        **columns,
-        "external_id": row.external_id,
-        "list_agent_id": agent.id,
-        "list_office_id": agent.office_id,
-        "standard_status": StandardStatus.INCOMPLETE,
-    }
+def _draft(row: Row, agent: Agent) -> Listing:
+    draft = _EMPTY._replace(
+        id=new_id(), list_agent_id=agent.id, list_office_id=agent.office_id, **row.columns
+    )
+    check_consistent(draft._asdict(), row.columns, today())
+    return draft
 
 
 def _rewritten(row: Row, listing: Listing) -> dict[str, Any]:
@@ -344,8 +383,23 @@ def _rewritten(row: Row, listing: Listing) -> dict[str, Any]:
     return changes
 
 
-def _check_move(listing: Listing, status: str, agent: Agent, job: Import) -> None:
-    check_close(status, None, None, today())
+def _may_move(
+    row: Row, listing: Listing, agents: Mapping[uuid.UUID, Agent], job: Import, outcome: Outcome
+) -> bool:
+    """Whether `listing` is to be moved to where its row wants it; what is in the way is told."""
+    if row.standard_status in (None, listing.standard_status):
+        return False
+    try:
+        _check_move(row, listing, agents[listing.list_agent_id], job)
+    except DomainError as error:
+        _refuse(outcome, row, error)
+        return False
+    return True
+
+
+def _check_move(row: Row, listing: Listing, agent: Agent, job: Import) -> None:
+    status = row.standard_status or ""
+    check_close(status, row.closing.get("close_price"), row.closing.get("close_date"), today())
     movers = {Mover.AGENT} if listing.list_agent_id == job.agent_id else set()
     if job.office_id is not None and listing.list_office_id == job.office_id:
         movers.add(Mover.OFFICE_ADMIN)

@@ -66,6 +66,8 @@ _ADDRESS = {
     "postal_code": "postal_code",
 }
 
+_MEDIUM = ("url", "caption", "kind")
+
 # The columns of what an agent says of a home.
 SAID = (*_PLAIN, *_ADDRESS.values(), "media")
 
@@ -216,7 +218,17 @@ def change_to_proto(change: Change) -> pb.ListingChange:
 
 def from_wire(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that the fields `wanted` of a listing, as `values` reads them, set; raises InvalidArgument."""
-    columns = dict(wanted)
+    given = dict(wanted)
+    if given.get("address") is not None:
+        given["address"] = values(given["address"], *_ADDRESS)
+    if "media" in given:
+        given["media"] = [values(medium, *_MEDIUM) for medium in given["media"]]
+    return columns_of(given)
+
+
+def columns_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that fields set, where the address and each of the media is a mapping; raises InvalidArgument."""
+    columns = dict(given)
     for name in _DATES & columns.keys():
         columns[name] = columns[name] and date.fromisoformat(columns[name])
     for name in _IDS & columns.keys():
@@ -263,17 +275,16 @@ def _address(listing: Listing) -> Any:
     }
 
 
-def _address_columns(address: pb.Address | None) -> dict[str, str | None]:
+def _address_columns(address: Mapping[str, str | None] | None) -> dict[str, str | None]:
     if address is None:
         return dict.fromkeys(_ADDRESS.values())
-    given: dict[str, str | None] = values(address, *_ADDRESS)
-    stripped = {name: value and " ".join(value.split()) for name, value in given.items()}
+    stripped = {name: value and " ".join(value.split()) for name, value in address.items()}
     blank = [name for name, value in stripped.items() if value == ""]
     if blank:
         raise InvalidArgument(
             *(Violation(f"listing.address.{name}", "must not be blank") for name in blank)
         )
-    return {column: stripped[name] for name, column in _ADDRESS.items()}
+    return {column: stripped.get(name) for name, column in _ADDRESS.items()}
 
 
 def _media(stored: str) -> Any:
@@ -282,9 +293,8 @@ def _media(stored: str) -> Any:
     return [{**medium, "kind": _MEDIA_KIND[medium["kind"]]} for medium in orjson.loads(stored)]
 
 
-def _medium(medium: pb.Media) -> dict[str, Any]:
-    given = values(medium, "url", "caption", "kind")
-    return {name: value for name, value in given.items() if value is not None}
+def _medium(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in _MEDIUM if given.get(name) is not None}
 
 
 def _summary(owner: Owner) -> str:

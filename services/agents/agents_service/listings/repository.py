@@ -139,6 +139,12 @@ _HISTORY = (
     .where(listings.c.id == bindparam("id"))
     .order_by(_CHANGES.c.id.desc())
 )
+# One statement for all lines, since each costs a round trip.
+_NOTED = ("id", "listing_id", "changed_by", "field", "from_value", "to_value", "reason")
+_noted = func.unnest(
+    *(bindparam(name, type_=ARRAY(listing_history.c[name].type)) for name in _NOTED)
+).table_valued(*_NOTED, name="noted")
+_NOTE = insert(listing_history).from_select(_NOTED, select(_noted.render_derived()))
 
 
 class ListingRepository:
@@ -355,10 +361,21 @@ class ListingRepository:
         await _note(tx, changes, changed_by, reason)
 
     async def note_new(
-        self, tx: Transaction, added: Sequence[Listing], added_by: str, reason: str
+        self,
+        tx: Transaction,
+        added: Iterable[tuple[Listing, Listing]],
+        added_by: str,
+        reason: str,
     ) -> None:
-        """Write the first lines of the histories of listings that were added elsewhere."""
-        changes = ((NOTHING_YET, listing, PUBLIC_HISTORY) for listing in added)
+        """Write the first lines of the histories of listings that were added elsewhere: as drafts, and then as they are."""
+        changes = (
+            change
+            for draft, listing in added
+            for change in (
+                (NOTHING_YET, draft, PUBLIC_HISTORY),
+                (draft, listing, ("standard_status",)),
+            )
+        )
         await _note(tx, changes, added_by, reason)
 
     async def delete(self, tx: Transaction, listing: Listing) -> None:
@@ -423,7 +440,7 @@ async def _note(
         )
     ]
     if noted:
-        await tx.execute(insert(listing_history), noted)
+        await tx.run(_NOTE, {name: [row[name] for row in noted] for name in _NOTED})
 
 
 @contextmanager

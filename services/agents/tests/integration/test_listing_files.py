@@ -12,7 +12,7 @@ from sqlalchemy import text
 from agents_service.agents.repository import AgentRepository
 from agents_service.listing_files.domain import Unreadable
 from agents_service.listing_files.repository import ListingFileRepository
-from agents_service.listing_files.rows import CSV, csv_records, cut
+from agents_service.listing_files.rows import CSV, LONGEST_REST, csv_records, cut
 from agents_service.listing_files.service import MOST_ATTEMPTS, ListingFileService
 from agents_service.listing_files.timers import reading
 from agents_service.listings.repository import ListingRepository
@@ -224,10 +224,14 @@ async def test_each_bad_row_is_told_and_the_others_are_stored(
         (12, "no price", "list_price"),
         (13, "closed", "close_price"),
         (13, "closed", "close_date"),
-        (14, "nul", "row"),
+        (14, "nul", "external_id"),
+        (14, "nul", "bio"),
         (15, "blank", "address.city"),
         (16, "too large", "list_price"),
         (17, "nested", "address.city"),
+        (17, "nested", "address.subdivision_name"),
+        (17, "nested", "address.state"),
+        (17, "nested", "address.postal_code"),
         (18, "", "row"),
     ]
     found = await asha_sends.export()
@@ -276,9 +280,9 @@ async def test_a_file_that_makes_no_sense_fails_whole(
 
 def test_a_row_without_end_is_not_kept() -> None:
     with pytest.raises(Unreadable):
-        cut(b"x" * 70_000, JSON_LINES, first=True, last=False)
+        cut(b"x" * (LONGEST_REST + 1), JSON_LINES, first=True, last=False)
     with pytest.raises(Unreadable):
-        cut(b'"' + b"x\n" * 40_000, CSV, first=True, last=False)
+        cut(b'"' + b"x\n" * LONGEST_REST, CSV, first=True, last=False)
     assert cut(b'a,"b\nc"\nd,"', CSV, first=True, last=False) == (b'a,"b\nc"\n', b'd,"')
     assert list(csv_records(b'a,"b\nc"\n\n')) == [["a", "b\nc"]]
 

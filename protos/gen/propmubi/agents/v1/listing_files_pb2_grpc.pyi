@@ -38,7 +38,7 @@ class ListingFileServiceStub:
 
     Each row is a listing with the fields of a draft, and besides them `external_id` (required: the office's own name for
     it), `list_agent_id` (an agent of the office; the caller unless given) and `standard_status` (to which it is to be
-    moved). A row whose external id is known changes that listing, others draft a new one; so a file may be sent again. In
+    moved; to `closed` with `close_price` and `close_date`). A row whose external id is known changes that listing, others draft a new one; so a file may be sent again. In
     CSV the first line names the fields, those of the address as `address.city`; lists have semicolons between their items,
     media are JSON or addresses with spaces between, an empty cell clears the field, and columns that a server sets, as in
     an export, are passed over. In JSON Lines a field that is absent stays as it is.
@@ -63,7 +63,7 @@ class ListingFileServiceAsyncStub(ListingFileServiceStub):
 
     Each row is a listing with the fields of a draft, and besides them `external_id` (required: the office's own name for
     it), `list_agent_id` (an agent of the office; the caller unless given) and `standard_status` (to which it is to be
-    moved). A row whose external id is known changes that listing, others draft a new one; so a file may be sent again. In
+    moved; to `closed` with `close_price` and `close_date`). A row whose external id is known changes that listing, others draft a new one; so a file may be sent again. In
     CSV the first line names the fields, those of the address as `address.city`; lists have semicolons between their items,
     media are JSON or addresses with spaces between, an empty cell clears the field, and columns that a server sets, as in
     an export, are passed over. In JSON Lines a field that is absent stays as it is.
@@ -91,7 +91,7 @@ class ListingFileServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Each row is a listing with the fields of a draft, and besides them `external_id` (required: the office's own name for
         it), `list_agent_id` (an agent of the office; the caller unless given) and `standard_status` (to which it is to be
-        moved). A row whose external id is known changes that listing, others draft a new one; so a file may be sent again. In
+        moved; to `closed` with `close_price` and `close_date`). A row whose external id is known changes that listing, others draft a new one; so a file may be sent again. In
         CSV the first line names the fields, those of the address as `address.city`; lists have semicolons between their items,
         media are JSON or addresses with spaces between, an empty cell clears the field, and columns that a server sets, as in
         an export, are passed over. In JSON Lines a field that is absent stays as it is.

@@ -119,7 +119,7 @@ STATUSES = Mix(
         "incomplete": 2,
     }
 )
-OFF_MARKET = frozenset({"withdrawn", "expired", "closed"})
+OFF_MARKET = frozenset({"pending", "hold", "withdrawn", "expired", "closed"})
 FACINGS = (
     "north",
     "north_east",
@@ -326,14 +326,15 @@ def _lived(chance: random.Random, asked: float, created: datetime, now: datetime
             changes.append((at, "list_price", str(before), str(price)))
         if status != "active":
             until = at + (now - at) * chance.uniform(0.2, 0.9)
+            left = at + (until - at) * 0.6 if status == "closed" else until
             if status == "closed":
-                changes.append(((at + (until - at) * 0.6), "standard_status", "active", "pending"))
+                changes.append((left, "standard_status", "active", "pending"))
                 told["close_price"] = int(round(price * chance.uniform(0.94, 1.0), -2))
                 told["close_date"] = until.date()
             before_last = "pending" if status == "closed" else "active"
             changes.append((until, "standard_status", before_last, status))
             if status in OFF_MARKET:
-                told["off_market_date"] = until
+                told["off_market_date"] = left
             if status == "expired":
                 told["expiration_date"] = until.date()
     if changes:

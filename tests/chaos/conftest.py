@@ -30,6 +30,7 @@ FOLLOWED = {
     ("crm", "projects"): UNIT_EVENTS,
     ("crm", "agents"): AGENT_EVENTS,
     ("agents", "projects"): UNIT_EVENTS,
+    ("agents", "crm"): ("lead.responded",),
     ("auth", "agents"): AGENT_EVENTS,
     ("auth", "projects"): ("builder.verified", "builder.suspended"),
 }

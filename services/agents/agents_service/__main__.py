@@ -43,6 +43,8 @@ from propmubi.auth.v1 import auth_pb2
 SWEEP_SECONDS = 60.0
 # How long a listing waits to be matched, so that many are matched at once.
 MATCH_SECONDS = 0.5
+# What leaves the market by more than one transaction, does so soon.
+WITHDRAW_SECONDS = 1.0
 
 
 def wire(service: Service) -> list[str]:
@@ -89,10 +91,13 @@ def wire(service: Service) -> list[str]:
         service.every(SWEEP_SECONDS, name, sweep(service.database, some))
     matching = sweep(service.database, saved_searches.match_offers)
     service.every(MATCH_SECONDS, "match saved searches", matching)
+    service.every(WITHDRAW_SECONDS, "withdraw", sweep(service.database, agents.withdraw_more))
     service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
     service.consume("projects", ListingConsumers(listings).of_projects)
     service.consume("agents", SavedSearchConsumers(saved_searches).of_agents)
-    service.consume("auth", PeopleConsumers(agents, offices, saved_searches).of_auth)
+    of_people = PeopleConsumers(agents, offices, saved_searches)
+    service.consume("auth", of_people.of_auth)
+    service.consume("crm", of_people.of_crm)
     return [
         "propmubi.agents.v1.AgentService",
         "propmubi.agents.v1.OfficeService",

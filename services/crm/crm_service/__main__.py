@@ -20,6 +20,7 @@ from crm_service.leads.consumers import LeadConsumers
 from crm_service.leads.repository import LeadRepository
 from crm_service.leads.service import LeadService
 from crm_service.leads.servicer import LeadServicer
+from crm_service.notices.consumers import NoticeConsumers
 from crm_service.notices.repository import NoticeRepository
 from crm_service.notices.service import NoticeService
 from crm_service.notices.timers import NoticeTimers
@@ -56,7 +57,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     add_ActivityServiceServicer_to_server(ActivityServicer(database, timeline, page_tokens), server)
     consumers = LeadConsumers(pipeline)
     service.consume("projects", consumers.of_projects)
-    service.consume("agents", consumers.of_agents)
+    service.consume("agents", {**consumers.of_agents, **NoticeConsumers(notices).of_agents})
     service.consume("auth", consumers.of_auth)
     assigning = EnquiryTimers(database, enquiries, intake).assign_waiting
     service.every(settings.assign_every_seconds, "assign leads", assigning)

@@ -17,6 +17,18 @@ class BusinessHours:
         if self.opens >= self.closes:
             raise ValueError("business hours must open before they close")
 
+    def between(self, start: datetime, end: datetime) -> timedelta:
+        """How much business time passes from `start` to `end`."""
+        begun, over = start.astimezone(INDIA), end.astimezone(INDIA)
+        passed, day = timedelta(), begun.date()
+        while day <= over.date():
+            opening, closing = (
+                datetime.combine(day, edge, INDIA) for edge in (self.opens, self.closes)
+            )
+            passed += max(min(closing, over) - max(opening, begun), timedelta())
+            day += timedelta(days=1)
+        return passed
+
     def after(self, start: datetime, working: timedelta) -> datetime:
         """When `working` of business time has passed since `start`, in UTC."""
         now = start.astimezone(INDIA)

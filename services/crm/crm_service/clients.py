@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import grpc
 
@@ -11,6 +12,7 @@ from chassis.coalesce import Coalescer
 from chassis.errors import DomainError, NotFound, Unavailable
 from chassis.grpc_client import TokenSource, outgoing
 from crm_service.leads.domain import Owner
+from crm_service.notices.domain import Registered
 from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
@@ -89,6 +91,11 @@ class Agents:
     async def phone_of(self, agent_id: uuid.UUID) -> str:
         """Where leads reach the agent, empty when we are not told; raises NotFound and Unavailable."""
         return (await self._agent(agent_id)).member_mobile_phone
+
+    async def registered(self, agent_id: uuid.UUID) -> Registered:
+        """Where the agent is reached, and until when she is registered; raises NotFound and Unavailable."""
+        agent = await self._agent(agent_id)
+        return Registered(agent.member_mobile_phone, date.fromisoformat(agent.rera_valid_to))
 
     async def _agent(self, agent_id: uuid.UUID) -> agents_pb2.Agent:
         request = agents_pb2.GetAgentRequest(agent_id=str(agent_id))

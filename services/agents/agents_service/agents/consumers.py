@@ -1,4 +1,4 @@
-"""What auth tells of people: who is to be forgotten, or left alone."""
+"""What others tell of people: auth, who is to be forgotten or left alone; crm, how soon agents answer."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,9 +11,11 @@ from agents_service.saved_searches.service import SavedSearchService
 from chassis import idempotency
 from chassis.database import Transaction
 from chassis.events import Handler
+from chassis.protobuf import moment
 from propmubi.auth.v1.consents_pb2 import ConsentPurpose
 from propmubi.auth.v1.events_pb2 import ConsentWithdrawn, UserErased
 from propmubi.common.v1.event_pb2 import Event
+from propmubi.crm.v1.events_pb2 import LeadResponded
 
 AUTH = "event:auth"
 
@@ -31,14 +33,26 @@ class PeopleConsumers:
             UserErased: self.user_erased,
             ConsentWithdrawn: self.consent_withdrawn,
         }
+        self.of_crm: Mapping[type[Message], Handler] = {LeadResponded: self.lead_responded}
 
     async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
-        await self._agents.forget(tx, uuid.UUID(payload.user_id), AUTH)
-        phones = sorted((payload.phone, *payload.former_phones))
-        for phone in phones:
-            await self._offices.forget(tx, phone)
-        await self._searches.forget(tx, uuid.UUID(payload.user_id))
+        user_id, phones = uuid.UUID(payload.user_id), sorted(
+            (payload.phone, *payload.former_phones)
+        )
+        # Her office before herself, as its suspension takes them.
+        await self._offices.forget(tx, user_id, phones, AUTH)
+        await self._agents.forget(tx, user_id, AUTH)
+        await self._searches.forget(tx, user_id)
         await idempotency.forget(tx.connection, payload.user_id, *phones)
+
+    async def lead_responded(self, tx: Transaction, payload: LeadResponded, _event: Event) -> None:
+        if payload.HasField("response_seconds"):
+            await self._agents.note_answer(
+                tx,
+                uuid.UUID(payload.owner_agent_id),
+                moment(payload.responded_at),
+                payload.response_seconds,
+            )
 
     async def consent_withdrawn(
         self, tx: Transaction, payload: ConsentWithdrawn, _event: Event

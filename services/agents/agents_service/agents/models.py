@@ -35,7 +35,14 @@ agents = Table(
     Column("bio", Text),
     Column("status", Text, nullable=False),
     Column("suspended_by_office", Boolean, nullable=False, server_default="false"),
+    Column("suspended_with_office", Boolean, nullable=False, server_default="false"),
     Column("registration_notice", Text),
+    # While what she lists leaves the market: why, and by whom.
+    Column("withdrawal", Text),
+    Column("withdrawal_by", Text),
+    # When she last answered leads first, and in how many seconds, the oldest first: as many as are counted.
+    Column("answered_at", ARRAY(DateTime(timezone=True)), nullable=False, server_default="{}"),
+    Column("answer_seconds", ARRAY(BigInteger), nullable=False, server_default="{}"),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -50,6 +57,8 @@ Index(
     agents.c.rera_valid_to,
     postgresql_where=agents.c.status == literal_column("'active'"),
 )
+
+Index("agents_withdrawal", agents.c.id, postgresql_where=agents.c.withdrawal.is_not(None))
 
 # Append-only: who changed what, from, to, when and why.
 agent_history = Table(

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, func, insert, literal_column, select, update
@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from agents_service.agents.domain import Agent, AgentStatus, Profile, RegistrationNotice
 from agents_service.agents.models import agent_history, agents
+from agents_service.offices.models import offices
 from chassis import history
 from chassis.database import Database, Transaction
 from chassis.errors import AlreadyExists, NotFound, StaleVersion
@@ -122,6 +123,21 @@ class AgentRepository:
         )
         return {agent.id: agent for agent in map(_agent, found.mappings())}
 
+    async def locked_members(self, tx: Transaction, office_id: uuid.UUID) -> list[Agent]:
+        """All agents of an office, who has applied first being first, locked until the transaction ends."""
+        found = await tx.execute(
+            select(agents)
+            .where(agents.c.office_id == office_id)
+            .order_by(agents.c.id)
+            .with_for_update()
+        )
+        return [_agent(row) for row in found.mappings()]
+
+    async def office_is_suspended(self, tx: Transaction, office_id: uuid.UUID) -> bool:
+        """Whether her office is suspended, asked of an agent who is locked: its suspension waits for her."""
+        found = await tx.execute(select(offices.c.office_status).where(offices.c.id == office_id))
+        return bool(found.scalar() == "suspended")
+
     async def locked_unwarned(
         self, tx: Transaction, notice: RegistrationNotice, before: date, limit: int
     ) -> list[Agent]:
@@ -151,6 +167,38 @@ class AgentRepository:
             update(agents)
             .where(agents.c.id.in_([agent.id for agent in agents_]))
             .values(registration_notice=notice)
+        )
+
+    async def note_answer(self, tx: Transaction, agent: Agent, at: datetime, seconds: int) -> None:
+        """Note in how many seconds an agent, who is locked, answered a lead; no change of hers, so her version stays."""
+        answered_at, answer_seconds = agent.answers_with(at, seconds)
+        await tx.execute(
+            update(agents)
+            .where(agents.c.id == agent.id)
+            .values(answered_at=answered_at, answer_seconds=answer_seconds)
+        )
+
+    async def locked_withdrawing(self, tx: Transaction) -> Agent | None:
+        """An agent whose listings are leaving the market, locked; none whom others have locked."""
+        found = await tx.execute(
+            select(agents)
+            .where(agents.c.withdrawal.is_not(None))
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = found.mappings().first()
+        return None if row is None else _agent(row)
+
+    async def note_withdrawal(
+        self, tx: Transaction, agent: Agent, reason: str | None, by: str | None
+    ) -> None:
+        """Note why and by whom the listings of an agent, who is locked, are leaving the market, or that they have; no
+        change of hers, so her version stays.
+        """
+        await tx.execute(
+            update(agents)
+            .where(agents.c.id == agent.id)
+            .values(withdrawal=reason, withdrawal_by=by)
         )
 
     async def add(
@@ -210,7 +258,7 @@ def _existing(row: Any) -> Agent:
 
 def _agent(row: Any) -> Agent:
     values = dict(row)
-    values["languages"] = tuple(values["languages"])
-    values["service_areas"] = tuple(values["service_areas"])
+    for name in ("languages", "service_areas", "answered_at", "answer_seconds"):
+        values[name] = tuple(values[name])
     values["status"] = AgentStatus(values["status"])
     return Agent(**values)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from agents_service.agents.domain import (
@@ -16,7 +16,7 @@ from agents_service.agents.domain import (
 from agents_service.agents.repository import AgentRepository, not_found
 from chassis import phones, rera
 from chassis.database import Transaction
-from chassis.errors import InvalidArgument, PermissionDenied, Violation, check_version
+from chassis.errors import Conflict, InvalidArgument, PermissionDenied, Violation, check_version
 from chassis.identity import Principal
 from chassis.india import today
 from propmubi.agents.v1.events_pb2 import (
@@ -27,6 +27,9 @@ from propmubi.agents.v1.events_pb2 import (
 )
 
 CLOCK = "clock"
+# Why listings leave the market, as their histories have it.
+SUSPENDED = "agent.suspended"
+OFFICE_SUSPENDED = "office.suspended"
 WARN_BEFORE = timedelta(days=30)
 WARN_BATCH = 100
 
@@ -36,7 +39,7 @@ class Homes(Protocol):
 
     async def leave_market(
         self, tx: Transaction, agent_id: uuid.UUID, changed_by: str, reason: str
-    ) -> None: ...
+    ) -> bool: ...
 
     async def follow_agent(
         self, tx: Transaction, agent_id: uuid.UUID, office_id: uuid.UUID | None, changed_by: str
@@ -128,7 +131,7 @@ class AgentService:
         await self._agents.note_warned(tx, found, notice)
         for agent in found:
             if notice is RegistrationNotice.RAN_OUT:
-                await self._homes.leave_market(tx, agent.id, CLOCK, "agent.registration_expiring")
+                await self._withdraw(tx, agent, "agent.registration_expiring", CLOCK)
             tx.publish(
                 AgentRegistrationExpiring(
                     agent_id=str(agent.id),
@@ -156,16 +159,49 @@ class AgentService:
         ):
             raise PermissionDenied("An administrator suspended her: only one can reinstate her.")
         status = moved(agent, move).status
-        by_office = status is AgentStatus.SUSPENDED and not caller.is_admin
-        changes = {"status": status, "suspended_by_office": by_office}
-        agent = await self._agents.change(tx, agent, changes, caller.subject, reason)
-        ids = {"agent_id": str(agent.id), "user_id": str(agent.user_id)}
-        if status is AgentStatus.ACTIVE:
-            office_id = str(agent.office_id) if agent.office_id else None
-            tx.publish(AgentVerified(**ids, office_id=office_id), agent.id)
-        else:
-            await self._homes.leave_market(tx, agent.id, caller.subject, "agent.suspended")
-            tx.publish(AgentSuspended(**ids), agent.id)
+        if status is AgentStatus.SUSPENDED:
+            if caller.agent_id == agent.id:
+                raise PermissionDenied(
+                    "Nobody suspends herself: hand your office over and leave it."
+                )
+            changes = {"status": status, "suspended_by_office": not caller.is_admin}
+            agent = await self._agents.change(tx, agent, changes, caller.subject, reason)
+            await self._withdraw(tx, agent, SUSPENDED, caller.subject)
+            _tell_of_suspension(tx, agent)
+            return agent
+        if agent.office_id and await self._agents.office_is_suspended(tx, agent.office_id):
+            raise Conflict("Her office is suspended: reinstate it, or take her out of it first.")
+        return await self._activate(tx, agent, caller.subject, reason)
+
+    async def suspend_with_office(
+        self, tx: Transaction, office_id: uuid.UUID, by: str, reason: str
+    ) -> None:
+        """Suspend the active agents of an office. What they list leaves the market soon: it may be much."""
+        changes = {"status": AgentStatus.SUSPENDED, "suspended_with_office": True}
+        # All are locked, so that none of them becomes active meanwhile.
+        for agent in await self._agents.locked_members(tx, office_id):
+            if agent.status is AgentStatus.ACTIVE:
+                suspended = await self._agents.change(tx, agent, changes, by, reason)
+                await self._agents.note_withdrawal(tx, suspended, OFFICE_SUSPENDED, by)
+                _tell_of_suspension(tx, suspended)
+
+    async def reinstate_with_office(self, tx: Transaction, office_id: uuid.UUID, by: str) -> None:
+        """Reinstate those who were suspended with their office."""
+        for agent in await self._agents.locked_members(tx, office_id):
+            if agent.suspended_with_office:
+                await self._activate(tx, agent, by, None)
+
+    async def _activate(self, tx: Transaction, agent: Agent, by: str, reason: str | None) -> Agent:
+        changes = {
+            "status": AgentStatus.ACTIVE,
+            "suspended_by_office": False,
+            "suspended_with_office": False,
+        }
+        agent = await self._agents.change(tx, agent, changes, by, reason)
+        event = AgentVerified(agent_id=str(agent.id), user_id=str(agent.user_id))
+        if agent.office_id is not None:
+            event.office_id = str(agent.office_id)
+        tx.publish(event, agent.id)
         return agent
 
     async def forget(self, tx: Transaction, user_id: uuid.UUID, by: str) -> None:
@@ -177,19 +213,52 @@ class AgentService:
         await self._agents.change(tx, agent, {"status": AgentStatus.SUSPENDED, **FORGOTTEN}, by)
         await self._agents.mask_history(tx, agent.id)
         if was_active:
-            await self._homes.leave_market(tx, agent.id, by, "agent.suspended")
-            tx.publish(AgentSuspended(agent_id=str(agent.id), user_id=str(user_id)), agent.id)
+            await self._withdraw(tx, agent, SUSPENDED, by)
+            _tell_of_suspension(tx, agent)
+
+    async def note_answer(
+        self, tx: Transaction, agent_id: uuid.UUID, at: datetime, seconds: int
+    ) -> None:
+        """Note in how many seconds an agent answered a lead, unless she is suspended or erased meanwhile."""
+        agent = await self._agents.locked(tx, agent_id)
+        if agent.status is not AgentStatus.SUSPENDED:
+            await self._agents.note_answer(tx, agent, at, seconds)
+
+    async def withdraw_more(self, tx: Transaction) -> int:
+        """Have more of what an agent lists leave the market, where that was more than one transaction is to do; how many
+        agents, one at most.
+        """
+        agent = await self._agents.locked_withdrawing(tx)
+        if agent is None:
+            return 0
+        await self._withdraw(tx, agent, agent.withdrawal or SUSPENDED, agent.withdrawal_by or CLOCK)
+        return 1
+
+    async def _withdraw(self, tx: Transaction, agent: Agent, reason: str, by: str) -> None:
+        """Have what `agent`, who is locked, lists leave the market: as much as one transaction is to do, and a note of
+        what is left. Until that is gone she publishes nothing.
+        """
+        if await self._homes.leave_market(tx, agent.id, by, reason):
+            await self._agents.note_withdrawal(tx, agent, reason, by)
+        elif agent.withdrawal is not None:
+            await self._agents.note_withdrawal(tx, agent, None, None)
 
     async def set_office(
         self, tx: Transaction, agent: Agent, office_id: uuid.UUID | None, changed_by: str
     ) -> None:
         """Have `agent`, who is locked, belong to an office or to none, her listings with her, and tell the others."""
-        agent = await self._agents.change(tx, agent, {"office_id": office_id}, changed_by)
+        # Who leaves a suspended office stays suspended, and is not reinstated with it any more.
+        changes = {"office_id": office_id, "suspended_with_office": False}
+        agent = await self._agents.change(tx, agent, changes, changed_by)
         await self._homes.follow_agent(tx, agent.id, office_id, changed_by)
         event = AgentOfficeChanged(agent_id=str(agent.id), user_id=str(agent.user_id))
         if office_id is not None:
             event.office_id = str(office_id)
         tx.publish(event, agent.id)
+
+
+def _tell_of_suspension(tx: Transaction, agent: Agent) -> None:
+    tx.publish(AgentSuspended(agent_id=str(agent.id), user_id=str(agent.user_id)), agent.id)
 
 
 def sees_all_of(caller: Principal | None, agent: Agent) -> bool:

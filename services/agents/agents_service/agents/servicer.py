@@ -1,7 +1,7 @@
 """AgentService on the wire: messages in, use cases, messages out."""
 
 import uuid
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from agents_service.agents.domain import Agent, AgentStatus
@@ -105,7 +105,8 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
 def to_proto(agent: Agent, caller: Principal | None) -> pb.Agent:
     """`agent` as `caller` may see her."""
     message = pb.Agent()
-    fill(message, agent, *_PUBLIC)
+    seconds = agent.median_response_seconds(datetime.now(UTC))
+    fill(message, agent, *_PUBLIC, median_response_seconds=seconds)
     if sees_all_of(caller, agent):
         message.member_mobile_phone = agent.member_mobile_phone
     return message

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import Enum, StrEnum, auto
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -85,6 +85,8 @@ class Listing(NamedTuple):
     listing_contract_date: date | None
     on_market_date: datetime | None
     off_market_date: datetime | None
+    # How long it was off the market before it last came back.
+    off_market_seconds: int
     expiration_date: date | None
     activation_date: date | None
     relist_of: uuid.UUID | None
@@ -100,10 +102,11 @@ class Listing(NamedTuple):
         return self.standard_status in PUBLIC
 
     def days_on_market(self, now: datetime) -> int | None:
-        """Whole days since it first became active; they stop when it leaves the market."""
+        """Whole days on the market since it first became active; those off it in between don't count."""
         if self.on_market_date is None:
             return None
-        return ((self.off_market_date or now) - self.on_market_date).days
+        off = timedelta(seconds=self.off_market_seconds)
+        return ((self.off_market_date or now) - self.on_market_date - off).days
 
     def cumulative_days_on_market(self, now: datetime) -> int | None:
         """Its days on the market, and those of the listings that it lists again."""
@@ -160,6 +163,8 @@ PUBLIC: Final = frozenset(
         StandardStatus.PENDING,
     }
 )
+# What is on the market still, as RESO has it: a pending one is sold but for the papers.
+ON_MARKET: Final = frozenset({StandardStatus.ACTIVE, StandardStatus.ACTIVE_UNDER_CONTRACT})
 # On the market, or about to be: one home is so once in an office.
 LIVE: Final = (*sorted(PUBLIC), StandardStatus.HOLD)
 # What is over stays as it was: it is listed again as a new listing.

@@ -101,6 +101,8 @@ listings = Table(
     Column("on_market_date", DateTime(timezone=True)),
     # When it left the market; absent while it is on it.
     Column("off_market_date", DateTime(timezone=True)),
+    # How long it was off the market before it last came back.
+    Column("off_market_seconds", BigInteger, nullable=False, server_default="0"),
     Column("expiration_date", Date),
     Column("activation_date", Date),
     Column("relist_of", Uuid, unique=True),

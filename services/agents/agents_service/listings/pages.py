@@ -85,4 +85,5 @@ class Pages:
 def _until(listing: Listing, shown: pb.Listing) -> datetime:
     if listing.on_market_date is None or listing.off_market_date is not None:
         return _FOREVER
-    return listing.on_market_date + timedelta(days=shown.days_on_market + 1)
+    off = timedelta(seconds=listing.off_market_seconds)
+    return listing.on_market_date + off + timedelta(days=shown.days_on_market + 1)

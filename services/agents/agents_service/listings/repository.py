@@ -13,6 +13,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    cast,
     delete,
     func,
     insert,
@@ -26,10 +27,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.types import Text, Uuid
+from sqlalchemy.types import BigInteger, Text, Uuid
 
 from agents_service.agents.models import agents
 from agents_service.listings.domain import (
+    ON_MARKET,
     PUBLIC,
     Change,
     Duplicate,
@@ -83,6 +85,11 @@ _OWNERS = (
     )
     .join(agents, agents.c.id == listings.c.list_agent_id)
     .where(listings.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+# The rows that are to be written, as they were read.
+_AS_READ = select(
+    func.unnest(bindparam("ids", type_=ARRAY(Uuid))),
+    func.unnest(bindparam("versions", type_=ARRAY(BigInteger))),
 )
 # Of the same home: what others show the public, and what is live in the office itself.
 _mine, _other = listings.alias("mine"), listings.alias("other")
@@ -230,13 +237,18 @@ class ListingRepository:
         return found[0]
 
     async def locked_of_agent(
-        self, tx: Transaction, agent_id: uuid.UUID, statuses: Iterable[str]
+        self,
+        tx: Transaction,
+        agent_id: uuid.UUID,
+        statuses: Iterable[str],
+        limit: int | None = None,
     ) -> list[Listing]:
-        """The agent's listings in `statuses`, locked."""
+        """The agent's listings in `statuses`, locked; so many at most."""
         return await self._locked(
             tx,
             listings.c.list_agent_id == agent_id,
             listings.c.standard_status.in_(statuses),
+            limit=limit,
         )
 
     async def locked_beside(
@@ -337,13 +349,21 @@ class ListingRepository:
     ) -> list[Listing]:
         """Move listings, which are locked, to `status`, with the price and day of a closing one."""
         columns = {**closing, "standard_status": status, "moved_by_unit": by_unit}
+        left_at = listings.c.off_market_date
         if status == StandardStatus.ACTIVE:
+            away = func.extract("epoch", func.now() - left_at)
             columns["on_market_date"] = func.coalesce(listings.c.on_market_date, func.now())
+            columns["off_market_seconds"] = listings.c.off_market_seconds + func.coalesce(
+                cast(away, BigInteger), 0
+            )
             columns["original_list_price"] = func.coalesce(
                 listings.c.original_list_price, listings.c.list_price
             )
+        # What was never on the market does not leave it.
         columns["off_market_date"] = (
-            None if status in PUBLIC else func.coalesce(listings.c.off_market_date, func.now())
+            None
+            if status in ON_MARKET
+            else case((listings.c.on_market_date.is_not(None), func.coalesce(left_at, func.now())))
         )
         after = await self._update(tx, before, columns)
         noted = ("standard_status", *closing)
@@ -407,13 +427,16 @@ class ListingRepository:
             fell = listings.c.list_price > columns["list_price"]
             dropped = case((fell, func.now()), else_=listings.c.price_dropped_at)
             columns = {**columns, "price_dropped_at": dropped}
-        versions = [(listing.id, listing.version) for listing in before]
         with _telling_what_there_is():
             changed = await tx.execute(
                 update(listings)
-                .where(tuple_(listings.c.id, listings.c.version).in_(versions))
+                .where(tuple_(listings.c.id, listings.c.version).in_(_AS_READ))
                 .values(**columns, version=listings.c.version + 1, updated_at=func.now())
-                .returning(*COLUMNS)
+                .returning(*COLUMNS),
+                {
+                    "ids": [listing.id for listing in before],
+                    "versions": [listing.version for listing in before],
+                },
             )
         after = {listing.id: listing for listing in map(Listing._make, changed)}
         if len(after) < len(before):

@@ -223,13 +223,16 @@ class ListingService:
 
     async def leave_market(
         self, tx: Transaction, agent_id: uuid.UUID, changed_by: str, reason: str
-    ) -> None:
-        """Withdraw what an agent who may not sell any more has on the market or on hold."""
+    ) -> bool:
+        """Withdraw what an agent who may not sell any more has on the market or on hold, BATCH at most; whether that may
+        not have been all.
+        """
         target = StandardStatus.WITHDRAWN
         found = await self._listings.locked_of_agent(
-            tx, agent_id, sources(target, Mover.SUSPENSION)
+            tx, agent_id, sources(target, Mover.SUSPENSION), BATCH
         )
         await self._move(tx, found, target, changed_by, reason)
+        return len(found) == BATCH
 
     async def leave_with_project(self, tx: Transaction, project_id: uuid.UUID, reason: str) -> None:
         """Withdraw the listings of a project whose registration ran out."""
@@ -307,6 +310,11 @@ class ListingService:
 
 def check_seller(agent: Agent, day: date) -> None:
     """Raises Conflict unless `agent` may publish."""
+    if agent.withdrawal is not None:
+        raise Conflict(
+            "The listings of its agent are leaving the market just now: try again in a minute.",
+            reason="AGENT_NOT_ACTIVE",
+        )
     if not agent.may_sell_on(day):
         raise Conflict(
             "The listing's agent is not active, or her RERA registration is not in date.",

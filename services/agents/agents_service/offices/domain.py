@@ -1,6 +1,7 @@
 """What an office is, and how one comes to belong to it."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,15 @@ from chassis.errors import Conflict
 class OfficeStatus(StrEnum):
     PENDING_VERIFICATION = "pending_verification"
     ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+# pending_verification → active ⇄ suspended
+TRANSITIONS: Mapping[str, tuple[OfficeStatus, OfficeStatus]] = {
+    "verify": (OfficeStatus.PENDING_VERIFICATION, OfficeStatus.ACTIVE),
+    "suspend": (OfficeStatus.ACTIVE, OfficeStatus.SUSPENDED),
+    "reinstate": (OfficeStatus.SUSPENDED, OfficeStatus.ACTIVE),
+}
 
 
 class InvitationStatus(StrEnum):
@@ -21,7 +31,7 @@ class InvitationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
-    """A brokerage. Its founder administers it for as long as it exists."""
+    """A brokerage. One of its agents administers it: its founder, until she hands it over."""
 
     id: uuid.UUID
     office_name: str
@@ -52,9 +62,19 @@ class Invitation:
         return agent_id == self.agent_id or phone == self.member_mobile_phone
 
 
-def check_verifiable(office: Office) -> None:
-    if office.office_status is not OfficeStatus.PENDING_VERIFICATION:
-        raise Conflict(f"Can't verify an office that is {office.office_status}.")
+def status_after(office: Office, move: str) -> OfficeStatus:
+    """The status of `office` after `move`, one of TRANSITIONS; raises Conflict when its own does not allow it."""
+    before, after = TRANSITIONS[move]
+    if office.office_status is not before:
+        raise Conflict(
+            f"Can't {move} an office that is {office.office_status}: it must be {before}."
+        )
+    return after
+
+
+def check_active(office: Office) -> None:
+    if office.office_status is not OfficeStatus.ACTIVE:
+        raise Conflict(f"The office is not active: it is {office.office_status}.")
 
 
 def check_open(invitation: Invitation) -> None:

@@ -14,7 +14,7 @@ offices = Table(
     Column("rera_state", Text),
     Column("verification_status", Text, nullable=False),
     Column("office_status", Text, nullable=False),
-    # One office for each founder.
+    # One office for each admin.
     Column("admin_agent_id", Uuid, ForeignKey("agents.id"), nullable=False, unique=True),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),

@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 
+from agents_service.agents.models import agents
 from agents_service.offices.domain import Invitation, InvitationStatus, Office, OfficeStatus
 from agents_service.offices.models import invitations, office_history, offices
 from chassis import history
@@ -76,6 +78,24 @@ class OfficeRepository:
         found = await tx.execute(select(offices).where(offices.c.id == office_id).with_for_update())
         return _existing(found.mappings().first())
 
+    async def kept(self, tx: Transaction, office_id: uuid.UUID) -> Office:
+        """The office, which stays as it is until the transaction ends; raises NotFound."""
+        found = await tx.execute(
+            select(offices).where(offices.c.id == office_id).with_for_update(read=True)
+        )
+        return _existing(found.mappings().first())
+
+    async def locked_of_admin(self, tx: Transaction, user_id: uuid.UUID) -> Office | None:
+        """The office that a person administers, locked until the transaction ends, if there is one."""
+        found = await tx.execute(
+            select(offices)
+            .join(agents, agents.c.id == offices.c.admin_agent_id)
+            .where(agents.c.user_id == user_id)
+            .with_for_update(of=offices)
+        )
+        row = found.mappings().first()
+        return None if row is None else _office(row)
+
     async def add(self, tx: Transaction, **columns: Any) -> Office:
         """A new office; raises AlreadyExists when its founder has one."""
         added = await tx.execute(
@@ -90,19 +110,29 @@ class OfficeRepository:
         return _office(row)
 
     async def change(
-        self, tx: Transaction, office: Office, changes: Mapping[str, Any], changed_by: str
+        self,
+        tx: Transaction,
+        office: Office,
+        changes: Mapping[str, Any],
+        changed_by: str,
+        reason: str | None = None,
     ) -> Office:
-        """Write `changes` to `office` and to its history; raises StaleVersion when it changed since it was read."""
-        changed = await tx.execute(
-            update(offices)
-            .where(offices.c.id == office.id, offices.c.version == office.version)
-            .values(**changes, version=offices.c.version + 1, updated_at=func.now())
-            .returning(offices)
-        )
+        """Write `changes` to `office` and to its history; raises StaleVersion when it changed since it was read, and
+        AlreadyExists when it is to have an admin who has another.
+        """
+        try:
+            changed = await tx.execute(
+                update(offices)
+                .where(offices.c.id == office.id, offices.c.version == office.version)
+                .values(**changes, version=offices.c.version + 1, updated_at=func.now())
+                .returning(offices)
+            )
+        except IntegrityError as error:
+            raise AlreadyExists("She administers another office.") from error
         row = changed.mappings().first()
         if row is None:
             raise StaleVersion
-        noted = history.rows(office, changes, changed_by, None, office_id=office.id)
+        noted = history.rows(office, changes, changed_by, reason, office_id=office.id)
         if noted:
             await tx.execute(insert(office_history), noted)
         return _office(row)

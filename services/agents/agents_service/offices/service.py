@@ -1,7 +1,7 @@
 """What can be done with offices, and by whom."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents_service.agents.domain import Agent, AgentStatus
@@ -13,8 +13,9 @@ from agents_service.offices.domain import (
     InvitationStatus,
     Office,
     OfficeStatus,
+    check_active,
     check_open,
-    check_verifiable,
+    status_after,
 )
 from agents_service.offices.repository import OfficeRepository, no_invitation, not_found
 from chassis import phones, rera
@@ -28,7 +29,12 @@ from chassis.errors import (
     check_version,
 )
 from chassis.identity import Principal
-from propmubi.agents.v1.events_pb2 import OfficeVerified
+from propmubi.agents.v1.events_pb2 import (
+    OfficeAdminChanged,
+    OfficeReinstated,
+    OfficeSuspended,
+    OfficeVerified,
+)
 
 
 class OfficeService:
@@ -41,9 +47,27 @@ class OfficeService:
         self._agents = agents
         self._members = members
 
-    async def forget(self, tx: Transaction, phone: str) -> None:
-        """Forget the invitations of whoever had `phone`."""
-        await self._offices.forget_invitations(tx, phone)
+    async def forget(
+        self, tx: Transaction, user_id: uuid.UUID, phones: Sequence[str], by: str
+    ) -> None:
+        """Forget the invitations of whoever had `phones`. The office that she administers passes to its first agent who
+        is active, and is suspended where there is none.
+        """
+        for phone in phones:
+            await self._offices.forget_invitations(tx, phone)
+        office = await self._offices.locked_of_admin(tx, user_id)
+        if office is None or office.office_status is not OfficeStatus.ACTIVE:
+            return
+        members = await self._agents.locked_members(tx, office.id)
+        heirs = [
+            agent
+            for agent in members
+            if agent.status is AgentStatus.ACTIVE and agent.user_id != user_id
+        ]
+        if heirs:
+            await self._set_admin(tx, office, heirs[0], user_id, by)
+        else:
+            await self._suspend(tx, office, by, "Nobody is left who could administer it.")
 
     async def found(self, tx: Transaction, caller: Principal, office: Mapping[str, Any]) -> Office:
         """The new office of `caller`; raises AlreadyExists for a second one."""
@@ -104,16 +128,72 @@ class OfficeService:
     async def verify(self, tx: Transaction, caller: Principal, office_id: uuid.UUID) -> Office:
         """Verify an office, have its founder belong to it, and tell auth that she administers it."""
         office = await self._offices.locked(tx, office_id)
-        check_verifiable(office)
+        changes = {"office_status": status_after(office, "verify")}
         founder = await self._agents.locked(tx, office.admin_agent_id)
         _check_free(founder)
-        office = await self._offices.change(
-            tx, office, {"office_status": OfficeStatus.ACTIVE}, caller.subject
-        )
+        office = await self._offices.change(tx, office, changes, caller.subject)
         await self._members.set_office(tx, founder, office.id, caller.subject)
         tx.publish(
             OfficeVerified(
                 office_id=str(office.id), agent_id=str(founder.id), user_id=str(founder.user_id)
+            ),
+            office.id,
+        )
+        return office
+
+    async def suspend(
+        self, tx: Transaction, caller: Principal, office_id: uuid.UUID, reason: str
+    ) -> Office:
+        """Suspend an office and its agents."""
+        office = await self._offices.locked(tx, office_id)
+        return await self._suspend(tx, office, caller.subject, reason)
+
+    async def reinstate(self, tx: Transaction, caller: Principal, office_id: uuid.UUID) -> Office:
+        """Reinstate an office, and the agents who were suspended with it."""
+        office = await self._offices.locked(tx, office_id)
+        changes = {"office_status": status_after(office, "reinstate")}
+        office = await self._offices.change(tx, office, changes, caller.subject)
+        await self._members.reinstate_with_office(tx, office.id, caller.subject)
+        tx.publish(OfficeReinstated(office_id=str(office.id)), office.id)
+        return office
+
+    async def hand_over(
+        self, tx: Transaction, caller: Principal, office_id: uuid.UUID, agent_id: uuid.UUID
+    ) -> Office:
+        """Have another agent of an office administer it; its admin and administrators may say so."""
+        office = await self._offices.locked(tx, office_id)
+        if not _runs(caller, office):
+            raise not_found()
+        check_active(office)
+        if agent_id == office.admin_agent_id:
+            raise Conflict("She administers the office already.")
+        agent = await self._agents.locked(tx, agent_id)
+        if agent.office_id != office.id:
+            raise no_agent()
+        if agent.status is not AgentStatus.ACTIVE:
+            raise Conflict(
+                "An office is administered by an active agent.", reason="AGENT_NOT_ACTIVE"
+            )
+        former = await self._agents.get(office.admin_agent_id)
+        return await self._set_admin(tx, office, agent, former.user_id, caller.subject)
+
+    async def _suspend(self, tx: Transaction, office: Office, by: str, reason: str) -> Office:
+        changes = {"office_status": status_after(office, "suspend")}
+        office = await self._offices.change(tx, office, changes, by, reason)
+        await self._members.suspend_with_office(tx, office.id, by, reason)
+        tx.publish(OfficeSuspended(office_id=str(office.id)), office.id)
+        return office
+
+    async def _set_admin(
+        self, tx: Transaction, office: Office, agent: Agent, former_user_id: uuid.UUID, by: str
+    ) -> Office:
+        office = await self._offices.change(tx, office, {"admin_agent_id": agent.id}, by)
+        tx.publish(
+            OfficeAdminChanged(
+                office_id=str(office.id),
+                agent_id=str(agent.id),
+                user_id=str(agent.user_id),
+                former_user_id=str(former_user_id),
             ),
             office.id,
         )
@@ -128,7 +208,8 @@ class OfficeService:
         phone: str | None,
     ) -> Invitation:
         """Invite an agent, or whoever has a phone, into the caller's own office."""
-        office = await self._offices.locked(tx, _administered(caller, office_id))
+        office = await self._offices.kept(tx, _administered(caller, office_id))
+        check_active(office)
         if (agent_id is None) == (phone is None):
             raise InvalidArgument(
                 Violation("agent_id", "must be given, or else member_mobile_phone, and not both")
@@ -193,6 +274,7 @@ class OfficeService:
                 raise Conflict("You belong to an office: leave it first.")
             if agent.status is AgentStatus.SUSPENDED:
                 raise Conflict("You are suspended.", reason="AGENT_NOT_ACTIVE")
+            check_active(await self._offices.kept(tx, invitation.office_id))
             await self._members.set_office(tx, agent, invitation.office_id, caller.subject)
         return await self._offices.answer(tx, invitation, answer)
 
@@ -207,7 +289,7 @@ class OfficeService:
             raise no_agent()
         office = await self._offices.get(office_id)
         if office.admin_agent_id == agent.id:
-            raise Conflict("The office's admin can't leave it.")
+            raise Conflict("The office's admin can't leave it: it is handed over first.")
         await self._members.set_office(tx, agent, None, caller.subject)
 
 

@@ -85,6 +85,25 @@ class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
             office = await self._service.verify(tx, principal(), uuid.UUID(request.office_id))
             return tx.reply(to_proto(office))
 
+    async def SuspendOffice(self, request: pb.SuspendOfficeRequest, context: Any) -> pb.Office:
+        async with self._database.transaction() as tx:
+            office = await self._service.suspend(
+                tx, principal(), uuid.UUID(request.office_id), request.reason
+            )
+            return tx.reply(to_proto(office))
+
+    async def ReinstateOffice(self, request: pb.ReinstateOfficeRequest, context: Any) -> pb.Office:
+        async with self._database.transaction() as tx:
+            office = await self._service.reinstate(tx, principal(), uuid.UUID(request.office_id))
+            return tx.reply(to_proto(office))
+
+    async def HandOverOffice(self, request: pb.HandOverOfficeRequest, context: Any) -> pb.Office:
+        async with self._database.transaction() as tx:
+            office = await self._service.hand_over(
+                tx, principal(), uuid.UUID(request.office_id), uuid.UUID(request.agent_id)
+            )
+            return tx.reply(to_proto(office))
+
     async def CreateInvitation(
         self, request: pb.CreateInvitationRequest, context: Any
     ) -> pb.Invitation:

@@ -1,4 +1,4 @@
-"""The agents service in this process, an agent who may publish, and homes she lists."""
+"""The agents service in this process, an agent who may publish, the homes she lists, and offices."""
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +18,10 @@ from chassis.ids import new_id
 from chassis.rules import message_of
 from devstack.testing_service import Running, RunService, Tokens
 from propmubi.agents.v1 import listings_pb2 as pb
+from propmubi.agents.v1 import offices_pb2
+from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+from propmubi.agents.v1.offices_pb2_grpc import OfficeServiceStub
 from propmubi.auth.v1 import auth_pb2
 from propmubi.auth.v1.auth_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 
@@ -155,3 +158,51 @@ def broker(agents: Running, tokens: Tokens, asha: Lister) -> Any:
     """The ListingService as the admin of Asha's office has it."""
     token = tokens.person("office_admin", office_id=asha.office_id)
     return ListingServiceStub(agents.caller(token))
+
+
+@dataclass(frozen=True, slots=True)
+class Brokerage:
+    """A verified office, and the stubs of its admin."""
+
+    office: offices_pb2.Office
+    founder: Lister
+    token: str
+    offices: Any
+    agents: Any
+
+
+MakeBrokerage = Callable[[], Awaitable[Brokerage]]
+
+
+def office(**changes: Any) -> offices_pb2.CreateOfficeRequest:
+    fields = {"office_name": " Kulkarni  Homes ", "city": "Pune", **changes}
+    return offices_pb2.CreateOfficeRequest(office=offices_pb2.Office(**fields))
+
+
+@pytest.fixture
+def offices(agents: Running) -> Callable[[str | None], Any]:
+    return lambda token: OfficeServiceStub(agents.caller(token))
+
+
+@pytest.fixture
+def admin(agents: Running, tokens: Tokens) -> Any:
+    return OfficeServiceStub(agents.caller(tokens.admin()))
+
+
+@pytest.fixture
+def make_brokerage(
+    agents: Running, tokens: Tokens, make_lister: MakeLister, admin: Any
+) -> MakeBrokerage:
+    async def make() -> Brokerage:
+        founder = await make_lister()
+        founded = await OfficeServiceStub(agents.caller(founder.token)).CreateOffice(office())
+        verified = await admin.VerifyOffice(offices_pb2.VerifyOfficeRequest(office_id=founded.id))
+        token = tokens.person(
+            "agent", "office_admin", agent_id=founder.agent_id, office_id=founded.id
+        )
+        caller = agents.caller(token)
+        return Brokerage(
+            verified, founder, token, OfficeServiceStub(caller), AgentServiceStub(caller)
+        )
+
+    return make

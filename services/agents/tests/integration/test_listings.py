@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from itertools import pairwise
 from typing import Any
 
@@ -338,17 +338,42 @@ async def test_suspending_and_publishing_at_once_leave_nothing_on_the_market(
         }
 
 
-async def test_days_on_market_stop_when_it_leaves_the_market(agents: Running, asha: Any) -> None:
-    listing = await asha.publish()
-    await asha.move(listing, "withdrawn")
-    then = datetime.now(UTC)
-    async with agents.database.transaction() as tx:
-        await tx.execute(
-            text("update listings set on_market_date = :on, off_market_date = :off"),
-            {"on": then - timedelta(days=9, hours=1), "off": then - timedelta(days=2)},
+async def test_days_on_market_stop_when_it_leaves_the_market_and_go_on_when_it_is_back(
+    agents: Running, asha: Any
+) -> None:
+    """RESO counts the days on which it is active or under contract."""
+
+    async def ten_days_pass() -> None:
+        past = "- interval '10 days 1 second'"
+        moved = f"on_market_date = on_market_date {past}, off_market_date = off_market_date {past}"
+        async with agents.database.transaction() as tx:
+            await tx.execute(text(f"update listings set {moved}, version = version + 1"))
+
+    async def counted() -> tuple[int, int]:
+        listing = await get(asha.listings, draft)
+        request = pb.ListListingsRequest(
+            standard_status=[listing.standard_status],
+            filters=pb.ListingFilters(list_agent_id=str(asha.agent_id)),
         )
-    assert (await get(asha.listings, listing)).days_on_market == 7
-    assert (await asha.move(listing, "active")).days_on_market == 9
+        [shown] = (await asha.listings.ListListings(request)).listings
+        return listing.days_on_market, shown.days_on_market
+
+    draft, days = await asha.draft(), 0
+    for status, passing in (
+        ("coming_soon", 0),
+        ("active", 10),
+        ("active_under_contract", 10),
+        ("pending", 0),
+        ("active", 10),
+        ("hold", 0),
+        ("withdrawn", 0),
+        ("active", 10),
+        ("withdrawn", 0),
+    ):
+        await asha.move(draft, status)
+        await ten_days_pass()
+        days += passing
+        assert await counted() == (days, days), status
 
 
 async def test_services_ask_who_owns_listings(

@@ -2,8 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -22,54 +20,8 @@ from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.agents.v1 import offices_pb2 as pb
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
-from propmubi.agents.v1.offices_pb2_grpc import OfficeServiceStub
-from services.agents.tests.integration.conftest import Lister, MakeLister, People
+from services.agents.tests.integration.conftest import MakeLister, People, office
 from services.agents.tests.integration.test_agents import apply, events
-
-
-@dataclass(frozen=True, slots=True)
-class Brokerage:
-    """A verified office, and the stubs of its admin."""
-
-    office: pb.Office
-    founder: Lister
-    token: str
-    offices: Any
-    agents: Any
-
-
-def office(**changes: Any) -> pb.CreateOfficeRequest:
-    fields = {"office_name": " Kulkarni  Homes ", "city": "Pune", **changes}
-    return pb.CreateOfficeRequest(office=pb.Office(**fields))
-
-
-@pytest.fixture
-def offices(agents: Running) -> Callable[[str | None], Any]:
-    return lambda token: OfficeServiceStub(agents.caller(token))
-
-
-@pytest.fixture
-def admin(agents: Running, tokens: Tokens) -> Any:
-    return OfficeServiceStub(agents.caller(tokens.admin()))
-
-
-@pytest.fixture
-def make_brokerage(
-    agents: Running, tokens: Tokens, make_lister: MakeLister, admin: Any
-) -> Callable[[], Any]:
-    async def make() -> Brokerage:
-        founder = await make_lister()
-        founded = await OfficeServiceStub(agents.caller(founder.token)).CreateOffice(office())
-        verified = await admin.VerifyOffice(pb.VerifyOfficeRequest(office_id=founded.id))
-        token = tokens.person(
-            "agent", "office_admin", agent_id=founder.agent_id, office_id=founded.id
-        )
-        caller = agents.caller(token)
-        return Brokerage(
-            verified, founder, token, OfficeServiceStub(caller), AgentServiceStub(caller)
-        )
-
-    return make
 
 
 async def office_of(agents: Running, agent_id: uuid.UUID | str) -> uuid.UUID | None:

@@ -16,6 +16,7 @@ from propmubi.agents.v1.events_pb2 import (
     AgentOfficeChanged,
     AgentSuspended,
     AgentVerified,
+    OfficeAdminChanged,
     OfficeVerified,
 )
 from propmubi.common.v1.event_pb2 import Event
@@ -32,6 +33,7 @@ class UserConsumers:
             AgentSuspended: self.agent_suspended,
             AgentOfficeChanged: self.agent_office_changed,
             OfficeVerified: self.office_verified,
+            OfficeAdminChanged: self.office_admin_changed,
         }
         self.of_projects: Mapping[type[Message], Handler] = {
             BuilderVerified: self.builder_verified,
@@ -68,6 +70,15 @@ class UserConsumers:
         self, tx: Transaction, payload: OfficeVerified, _event: Event
     ) -> None:
         user_id, office_id = uuid.UUID(payload.user_id), uuid.UUID(payload.office_id)
+        await self._service.grant(tx, user_id, OFFICE_ADMIN, "event:agents", office_id=office_id)
+
+    async def office_admin_changed(
+        self, tx: Transaction, payload: OfficeAdminChanged, _event: Event
+    ) -> None:
+        """The former admin stays in the office; her tokens, which say that she administers it, are refused at once."""
+        former, user_id = uuid.UUID(payload.former_user_id), uuid.UUID(payload.user_id)
+        office_id = uuid.UUID(payload.office_id)
+        await self._service.revoke(tx, former, OFFICE_ADMIN, "event:agents")
         await self._service.grant(tx, user_id, OFFICE_ADMIN, "event:agents", office_id=office_id)
 
     async def builder_verified(

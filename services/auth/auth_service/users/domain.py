@@ -4,7 +4,7 @@ import unicodedata
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chassis.errors import Conflict, InvalidArgument, PermissionDenied, Violation
@@ -97,6 +97,14 @@ def check_may_sign_in(user: User) -> None:
     """Raise PermissionDenied unless `user` may have a session; a pending one becomes active by signing in."""
     if user.status in (UserStatus.SUSPENDED, UserStatus.ERASED):
         raise PermissionDenied("This account is suspended.", reason="ACCOUNT_SUSPENDED")
+
+
+def refused_until(user: User, now: datetime) -> datetime:
+    """Until when what `user` was issued is to be refused when she loses a role now: her newest token may be of the second
+    after this one, where she lost another role in it.
+    """
+    before = user.tokens_refused_until
+    return now if before is None else max(now, before.replace(microsecond=0) + timedelta(seconds=1))
 
 
 def token_time(user: User, now: float) -> int:

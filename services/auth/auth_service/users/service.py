@@ -12,6 +12,7 @@ from auth_service.users.domain import (
     User,
     UserStatus,
     check_may_sign_in,
+    refused_until,
     spelt,
 )
 from auth_service.users.repository import UserRepository
@@ -120,7 +121,7 @@ class UserService:
         if role not in user.roles:
             return
         # Read under the lock: whoever was issued a token on the old roles held it before us.
-        now = datetime.now(UTC)
+        now = refused_until(user, datetime.now(UTC))
         roles = [held for held in user.roles if held != role]
         await self._users.change(tx, user, {"roles": roles, "tokens_refused_until": now, **ids})
         await self._users.remove_grant(tx, user.id, role)

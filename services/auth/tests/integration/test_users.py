@@ -19,6 +19,7 @@ from propmubi.agents.v1.events_pb2 import (
     AgentOfficeChanged,
     AgentSuspended,
     AgentVerified,
+    OfficeAdminChanged,
     OfficeVerified,
 )
 from propmubi.auth.v1 import auth_pb2 as pb
@@ -215,7 +216,7 @@ async def test_hot_calls_ask_the_database_once(auth: Auth) -> None:
     assert [query.split()[0].upper() for query in (refreshing - reading).elements()] == ["WITH"]
 
 
-async def test_an_office_makes_its_founder_its_admin_and_who_leaves_one_loses_her_tokens_at_once(
+async def test_an_office_has_one_admin_and_who_hands_it_over_or_leaves_loses_her_tokens_at_once(
     auth: Auth,
 ) -> None:
     signed_in = await auth.sign_in()
@@ -230,9 +231,25 @@ async def test_an_office_makes_its_founder_its_admin_and_who_leaves_one_loses_he
     said = claims(inside.access_token)
     assert (said["agent_id"], said["office_id"]) == (agent_id, office_id)
 
+    other = await auth.sign_in("+919876543211")
+    heir_id = str(uuid.uuid4())
+    heir = AgentVerified(agent_id=heir_id, user_id=other.user.id, office_id=office_id)
+    await tell(auth, "agents", heir, heir_id, 1)
+    handed = OfficeAdminChanged(
+        office_id=office_id, agent_id=heir_id, user_id=other.user.id, former_user_id=user_id
+    )
+    for _ in range(2):
+        await tell(auth, "agents", handed, office_id, 2)
+    await roles_become(auth, other.user.id, "agent", "office_admin")
+    await roles_become(auth, user_id, "agent")
+    await refused_by_now(auth, inside.access_token)
+    inside = await auth.refresh(inside.refresh_token)
+    said = claims(inside.access_token)
+    assert (set(said["roles"]), said["office_id"]) == ({"buyer", "agent"}, office_id)
+
     left = AgentOfficeChanged(agent_id=agent_id, user_id=user_id)
     await tell(auth, "agents", left, agent_id, 3)
     await refused_by_now(auth, inside.access_token)
-    await roles_become(auth, user_id, "agent", "office_admin")
+    await roles_become(auth, user_id, "agent")
     solo = claims((await auth.refresh(inside.refresh_token)).access_token)
     assert (solo["agent_id"], solo.get("office_id")) == (agent_id, None)

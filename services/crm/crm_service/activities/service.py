@@ -42,14 +42,17 @@ class ActivityService:
         lead = await self._pipeline.locked(tx, caller, lead_id)
         activity = await self._activities.add(tx, lead.id, kind, text, user_id=caller.user_id)
         if kind in RESPONSES and lead.owner_agent_id and lead.first_responded_at is None:
-            answered = await self._leads.change(tx, lead, first_responded_at=activity.created_at)
-            tx.publish(
-                LeadResponded(
-                    lead_id=str(lead.id),
-                    owner_agent_id=str(lead.owner_agent_id),
-                    responded_at=timestamp(activity.created_at),
-                ),
-                lead.id,
+            at = activity.created_at
+            answered = await self._leads.change(tx, lead, first_responded_at=at)
+            event = LeadResponded(
+                lead_id=str(lead.id),
+                owner_agent_id=str(lead.owner_agent_id),
+                responded_at=timestamp(at),
             )
+            hers = caller.agent_id == lead.owner_agent_id
+            seconds = self._pipeline.seconds_until(lead, at) if hers else None
+            if seconds is not None:
+                event.response_seconds = seconds
+            tx.publish(event, lead.id)
             return activity, answered
         return activity, None

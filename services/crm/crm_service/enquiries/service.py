@@ -140,7 +140,7 @@ class EnquiryService:
             lost_reason=None,
             first_responded_at=None,
             owner_agent_id=lead.owner_agent_id if stays else None,
-            sla_due_at=self._pipeline.due_from_now() if stays else None,
+            **self._pipeline.clock_from_now() if stays else {"sla_due_at": None},
         )
         if stays:
             await self._pipeline.announce(tx, lead)

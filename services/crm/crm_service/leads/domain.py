@@ -86,6 +86,8 @@ class Lead:
     owner_agent_id: uuid.UUID | None
     stage: LeadStage
     lost_reason: str | None
+    # When it was given to its owner; None where that was before it was written down.
+    assigned_at: datetime | None
     sla_due_at: datetime | None
     first_responded_at: datetime | None
     version: int

@@ -66,6 +66,8 @@ leads = Table(
     Column("owner_agent_id", Uuid),
     Column("stage", Text, nullable=False),
     Column("lost_reason", Text),
+    # When it was given to its owner, or made.
+    Column("assigned_at", DateTime(timezone=True), server_default=func.now()),
     Column("sla_due_at", DateTime(timezone=True)),
     Column("first_responded_at", DateTime(timezone=True)),
     # When to ask again who is to own it.

@@ -279,6 +279,7 @@ def lead_of(row: Any, contact: Contact | None = None) -> Lead:
         owner_agent_id=row["owner_agent_id"],
         stage=LeadStage(row["stage"]),
         lost_reason=row["lost_reason"],
+        assigned_at=row["assigned_at"],
         sla_due_at=row["sla_due_at"],
         first_responded_at=row["first_responded_at"],
         version=row["version"],

@@ -162,10 +162,7 @@ class LeadService:
         check_open(lead)
         if await self._leads.is_suspended(tx, owner.agent_id):
             raise Conflict("The agent is suspended.")
-        changes: dict[str, Any] = {
-            "owner_agent_id": owner.agent_id,
-            "sla_due_at": self.due_from_now(),
-        }
+        changes: dict[str, Any] = {"owner_agent_id": owner.agent_id, **self.clock_from_now()}
         if lead.account_id != owner.account_id:
             contact = await self._leads.contact_in(tx, owner.account_id, lead.contact)
             changes |= {"account_id": owner.account_id, "contact": contact}
@@ -265,9 +262,19 @@ class LeadService:
         """Whether whoever has `phone` is to be left alone."""
         await self._leads.set_do_not_disturb(tx, phone, wanted)
 
+    def clock_from_now(self) -> dict[str, datetime]:
+        """What a lead says of the first-response clock when it is given to somebody now."""
+        return {"assigned_at": datetime.now(UTC), "sla_due_at": self.due_from_now()}
+
     def due_from_now(self) -> datetime:
         """When somebody who is given a lead now should have responded."""
         return self._hours.after(datetime.now(UTC), self._first_response)
+
+    def seconds_until(self, lead: Lead, at: datetime) -> int | None:
+        """What the first-response clock of an owned lead says at `at`; None where it is not known when it began."""
+        if lead.assigned_at is None:
+            return None
+        return int(self._hours.between(lead.assigned_at, at).total_seconds())
 
 
 def works_on(caller: Principal, lead: Lead) -> bool:

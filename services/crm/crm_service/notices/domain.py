@@ -1,21 +1,25 @@
-"""What a notice is: a text message that an agent is to get about a lead she was given."""
+"""What a notice is: a text message that an agent is to get about a lead she was given, or about her registration."""
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from chassis.india import INDIA
 from crm_service.leads.domain import Lead
 
 # Older news is no news: the lead has been in her pipeline all the while.
 STALE = timedelta(hours=1)
+STALE_REGISTRATION = timedelta(days=7)
 LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
+    """About a lead, or else about a registration that ends on `rera_valid_to`."""
+
     id: uuid.UUID
-    lead_id: uuid.UUID
+    lead_id: uuid.UUID | None
+    rera_valid_to: date | None
     agent_id: uuid.UUID
     created_at: datetime
 
@@ -23,6 +27,14 @@ class Notice:
         """Whether the agent still is to be told of `lead`."""
         hers = lead.owner_agent_id == self.agent_id and lead.is_open
         return hers and now - self.created_at <= STALE
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """An agent's phone, empty when we are not told it, and the last day of her registration."""
+
+    phone: str
+    valid_to: date
 
 
 def body_about(lead: Lead, subject: str) -> str:
@@ -33,4 +45,17 @@ def body_about(lead: Lead, subject: str) -> str:
     return (
         f"New enquiry from {lead.contact.full_name[:LONGEST_NAME]}, {reach}, about {subject}."
         f" Please answer by {due:%-d %b, %H:%M}."
+    )
+
+
+def body_about_registration(valid_to: date, today: date) -> str:
+    """The message about a registration that runs out, or has."""
+    if valid_to < today:
+        return (
+            f"Your RERA registration ended on {valid_to:%-d %b %Y} and your listings have left the market."
+            " Enter its new last day in your profile, then publish them again."
+        )
+    return (
+        f"Your RERA registration ends on {valid_to:%-d %b %Y}."
+        " Renew it and enter its new last day in your profile, or your listings leave the market."
     )

@@ -1,16 +1,18 @@
 """The table of notices."""
 
-from sqlalchemy import Column, DateTime, Index, SmallInteger, Table, Uuid, func
+from sqlalchemy import Column, Date, DateTime, Index, SmallInteger, Table, Uuid, func
 
 from crm_service.metadata import metadata
 
-# Text messages to agents about leads they were given. A row is claimed before its message is sent and ended after, so
+# Text messages to agents about leads they were given, or about the end of their registration. A row is claimed before its message is sent and ended after, so
 # that replicas don't send it twice; one that dies in between leaves it to be claimed again.
 notices = Table(
     "notices",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("lead_id", Uuid, nullable=False),
+    # One of these says about what.
+    Column("lead_id", Uuid),
+    Column("rera_valid_to", Date),
     Column("agent_id", Uuid, nullable=False),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("claimed_until", DateTime(timezone=True), nullable=False, server_default=func.now()),

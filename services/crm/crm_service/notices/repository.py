@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+from dataclasses import fields
+from datetime import date, timedelta
 
 from sqlalchemy import bindparam, func, insert, select, update
 
@@ -25,6 +25,14 @@ class NoticeRepository:
         """The agent is to be told of the lead, soon after `tx` is committed."""
         await tx.execute(insert(notices).values(id=new_id(), lead_id=lead_id, agent_id=agent_id))
 
+    async def add_of_registration(
+        self, tx: Transaction, agent_id: uuid.UUID, valid_to: date
+    ) -> None:
+        """The agent is to be told that her registration ends on `valid_to`, soon after `tx` is committed."""
+        await tx.execute(
+            insert(notices).values(id=new_id(), rera_valid_to=valid_to, agent_id=agent_id)
+        )
+
     async def claim(self, tx: Transaction, limit: int) -> list[Notice]:
         """Notices to send, nobody else's for as long as CLAIM."""
         waiting = (
@@ -38,9 +46,9 @@ class NoticeRepository:
             update(notices)
             .where(notices.c.id.in_(waiting))
             .values(claimed_until=func.now() + CLAIM, attempts=notices.c.attempts + 1)
-            .returning(notices.c.id, notices.c.lead_id, notices.c.agent_id, notices.c.created_at)
+            .returning(*(notices.c[field.name] for field in fields(Notice)))
         )
-        return [_notice(row) for row in claimed]
+        return [Notice(**row) for row in claimed.mappings()]
 
     async def end(self, tx: Transaction, notice_ids: Sequence[uuid.UUID]) -> None:
         """They were sent, or never will be."""
@@ -50,7 +58,3 @@ class NoticeRepository:
             .values(ended_at=func.now()),
             {"ids": [*notice_ids]},
         )
-
-
-def _notice(row: Any) -> Notice:
-    return Notice(row.id, row.lead_id, row.agent_id, row.created_at)

@@ -1,4 +1,4 @@
-"""Telling agents by SMS of the leads they were given."""
+"""Telling agents by SMS of the leads they were given, and of the end of their registration."""
 
 import asyncio
 import uuid
@@ -8,11 +8,17 @@ from datetime import UTC, datetime
 import structlog
 
 from chassis.errors import NotFound, Unavailable
+from chassis.india import today
 from chassis.sms import SmsNotSent, SmsProvider
 from crm_service.clients import Agents
 from crm_service.leads.domain import Lead
 from crm_service.leads.repository import LeadRepository
-from crm_service.notices.domain import Notice, body_about
+from crm_service.notices.domain import (
+    STALE_REGISTRATION,
+    Notice,
+    body_about,
+    body_about_registration,
+)
 
 log = structlog.get_logger()
 
@@ -27,19 +33,26 @@ class NoticeService:
 
     async def send(self, claimed: Sequence[Notice]) -> list[uuid.UUID]:
         """Send claimed notices, outside any transaction; those to which that is the end."""
-        leads = await self._leads.get_many([notice.lead_id for notice in claimed])
+        leads = await self._leads.get_many([each.lead_id for each in claimed if each.lead_id])
         ended = await asyncio.gather(
-            *(self._send(notice, leads[notice.lead_id]) for notice in claimed)
+            *(
+                self._send(notice, leads[notice.lead_id] if notice.lead_id else None)
+                for notice in claimed
+            )
         )
         return [notice.id for notice, end in zip(claimed, ended, strict=True) if end]
 
-    async def _send(self, notice: Notice, lead: Lead) -> bool:
-        if not notice.still_news(lead, datetime.now(UTC)):
-            return True
+    async def _send(self, notice: Notice, lead: Lead | None) -> bool:
+        """Send a notice about `lead`, or else about a registration; whether that is its end."""
         try:
-            phone, subject = await self._phone_and_subject(lead, notice)
+            message = await (
+                self._about_registration(notice) if lead is None else self._about(notice, lead)
+            )
+            if message is None:
+                return True
+            phone, body = message
             if phone:
-                await self._sms.send(phone, body_about(lead, subject))
+                await self._sms.send(phone, body)
             else:
                 log.warning("agent has no phone to be told on", agent_id=str(notice.agent_id))
         except SmsNotSent as error:
@@ -47,6 +60,25 @@ class NoticeService:
         except Unavailable:
             return False
         return True
+
+    async def _about(self, notice: Notice, lead: Lead) -> tuple[str, str] | None:
+        """Phone and words; None for what is no news any more."""
+        if not notice.still_news(lead, datetime.now(UTC)):
+            return None
+        phone, subject = await self._phone_and_subject(lead, notice)
+        return phone, body_about(lead, subject)
+
+    async def _about_registration(self, notice: Notice) -> tuple[str, str] | None:
+        """The same of a registration: no news when it was renewed meanwhile."""
+        if datetime.now(UTC) - notice.created_at > STALE_REGISTRATION:
+            return None
+        try:
+            agent = await self._agents.registered(notice.agent_id)
+        except NotFound:
+            return None
+        if agent.valid_to != notice.rera_valid_to:
+            return None
+        return agent.phone, body_about_registration(agent.valid_to, today())
 
     async def _phone_and_subject(self, lead: Lead, notice: Notice) -> tuple[str, str]:
         subject = "a project"

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Agent:
     office_id: uuid.UUID | None = None
     active: bool = True
     phone: str = "+919812345678"
+    rera_valid_to: date = date(2090, 3, 31)
 
 
 class Peers(
@@ -103,6 +105,7 @@ class Peers(
             office_id=str(agent.office_id) if agent.office_id else None,
             status=status(agent),
             member_mobile_phone=agent.phone,
+            rera_valid_to=agent.rera_valid_to.isoformat(),
         )
 
 

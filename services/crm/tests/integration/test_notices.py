@@ -1,14 +1,18 @@
 """Agents are told of their leads by Twilio's real client, before a stand-in that takes, refuses or loses messages."""
 
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from chassis import sms
+from chassis.india import today
 from chassis.sms import SmsSettings
 from devstack.testing_sms import Twilio
-from services.crm.tests.integration.test_events import enquire, eventually
+from propmubi.agents.v1.events_pb2 import AgentRegistrationExpiring
+from services.crm.tests.integration.conftest import Agent
+from services.crm.tests.integration.test_events import applied, enquire, eventually
 
 
 @pytest.fixture
@@ -16,6 +20,14 @@ def sms_settings(twilio: Twilio, monkeypatch: pytest.MonkeyPatch) -> SmsSettings
     monkeypatch.setattr(sms, "PAUSES", (0.0, 0.0))
     given = {**twilio.settings, "twilio_auth_token": SecretStr("token")}
     return SmsSettings.model_construct(sms_timeout_seconds=5.0, **given)
+
+
+async def expire(crm: Any, agent: Agent, valid_to: date, sequence: int) -> None:
+    """Tell of the end of an agent's registration, twice as a relay may."""
+    payload = AgentRegistrationExpiring(agent_id=str(agent.id), rera_valid_to=valid_to.isoformat())
+    for _ in range(2):
+        await crm.publish("agents", payload, agent.id, sequence)
+    await applied(crm, "agents", sequence)
 
 
 async def change(crm: Any, statement: str) -> list[Any]:
@@ -61,3 +73,39 @@ async def test_what_was_not_sent_is_sent_when_its_claim_is_over(crm: Any, twilio
     await change(crm, "update notices set claimed_until = now() returning id")
     await ended(crm)
     assert len(twilio.received) == 4
+
+
+async def test_an_agent_is_told_before_and_when_her_registration_ends_once_each(
+    crm: Any, twilio: Twilio
+) -> None:
+    asha = crm.peers.add_agent(rera_valid_to=today() + timedelta(days=29))
+    await expire(crm, asha, asha.rera_valid_to, 1)
+    await ended(crm)
+    asha.rera_valid_to = today() - timedelta(days=1)
+    await expire(crm, asha, asha.rera_valid_to, 2)
+
+    async def both() -> bool:
+        [row] = await change(crm, "select count(*) from notices where ended_at is not null")
+        return bool(row[0] == 2)
+
+    await eventually(both)
+    told = [received["form"] for received in twilio.received]
+    assert [each["To"] for each in told] == [asha.phone] * 2
+    assert "ends on" in told[0]["Body"]
+    assert "ended on" in told[1]["Body"]
+
+
+async def test_who_renewed_in_time_or_is_no_agent_any_more_is_not_told(
+    crm: Any, twilio: Twilio
+) -> None:
+    renewed = crm.peers.add_agent(rera_valid_to=today() + timedelta(days=400))
+    gone = crm.peers.add_agent(active=False)
+    for sequence, agent in enumerate((renewed, gone), start=1):
+        await expire(crm, agent, today(), sequence)
+
+    async def both() -> bool:
+        [row] = await change(crm, "select count(*) from notices where ended_at is not null")
+        return bool(row[0] == 2)
+
+    await eventually(both)
+    assert twilio.received == []

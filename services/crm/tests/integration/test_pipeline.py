@@ -4,8 +4,9 @@ import uuid
 from typing import Any
 
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.field_mask_pb2 import FieldMask
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from chassis import tables
 from chassis.errors import (
@@ -20,8 +21,10 @@ from chassis.errors import (
 from chassis.ids import new_id
 from propmubi.crm.v1 import activities_pb2 as activities
 from propmubi.crm.v1 import leads_pb2 as pb
+from propmubi.crm.v1.events_pb2 import LeadResponded
 
 CALL = activities.Activity(kind=activities.ACTIVITY_KIND_CALL, text="She comes on Saturday.")
+HOUR = 3_600
 NOTE = activities.Activity(kind=activities.ACTIVITY_KIND_NOTE, text="Speaks Marathi.")
 
 
@@ -162,6 +165,42 @@ async def test_the_first_call_message_or_meeting_stops_the_clock_once(crm: Any) 
     for kind in (activities.ACTIVITY_KIND_SYSTEM, activities.ACTIVITY_KIND_UNSPECIFIED):
         with pytest.raises(InvalidArgument):
             await write(crm, token, lead_id, activities.Activity(kind=kind, text="x"))
+
+
+async def test_a_response_tells_how_long_it_took_whoever_was_given_the_lead(crm: Any) -> None:
+    office_id, admin = new_id(), crm.tokens.admin()
+    asha, ravi = (crm.peers.add_agent(office_id=office_id) for _ in range(2))
+    tokens = {agent.id: crm.token_of(agent) for agent in (asha, ravi)}
+    broker = crm.tokens.person("office_admin", office_id=office_id)
+
+    async def a_day_passes() -> None:
+        async with crm.running.database.transaction() as tx:
+            await tx.execute(text("update leads set assigned_at = assigned_at - interval '1 day'"))
+
+    async def give(lead_id: str, agent: Any) -> None:
+        request = pb.AssignLeadRequest(lead_id=lead_id, owner_agent_id=str(agent.id))
+        await crm.leads(admin).AssignLead(request)
+
+    async def told(lead_id: str) -> LeadResponded:
+        query = select(tables.outbox.c.payload).where(
+            tables.outbox.c.aggregate_id == uuid.UUID(lead_id),
+            tables.outbox.c.name == "lead.responded",
+        )
+        [row] = await crm.running.database.fetch(query)
+        responded = LeadResponded()
+        AnyMessage.FromString(row["payload"]).Unpack(responded)
+        return responded
+
+    late, soon, others = [await enquire(crm, asha, f"987654321{n}") for n in range(3)]
+    await a_day_passes()
+    await give(soon, ravi)
+    for lead_id, token in ((late, tokens[asha.id]), (soon, tokens[ravi.id]), (others, broker)):
+        await write(crm, token, lead_id, CALL)
+    # A day has eleven business hours, whenever it begins.
+    assert 11 * HOUR <= (await told(late)).response_seconds < 12 * HOUR
+    assert (await told(soon)).owner_agent_id == str(ravi.id)
+    assert (await told(soon)).response_seconds < HOUR
+    assert not (await told(others)).HasField("response_seconds")
 
 
 async def test_the_timeline_pages_and_takes_nothing_back(crm: Any) -> None:

@@ -29,6 +29,25 @@ def test_half_an_hour_is_counted_in_business_hours(enquired: str, due: str) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "answered", "minutes"),
+    [
+        ("2026-11-22 10:00", "2026-11-22 10:30", 30),
+        ("2026-11-22 10:00", "2026-11-22 10:00", 0),
+        ("2026-11-22 08:00", "2026-11-22 09:10", 10),
+        ("2026-11-22 21:00", "2026-11-22 23:00", 0),
+        ("2026-11-22 19:50", "2026-11-23 09:20", 30),
+        ("2026-11-22 15:00", "2026-11-24 10:00", 17 * 60),
+        ("2026-12-31 21:00", "2027-01-01 09:30", 30),
+    ],
+)
+def test_an_answer_takes_as_long_as_business_hours_last(
+    given: str, answered: str, minutes: int
+) -> None:
+    start, end = (datetime.fromisoformat(at).replace(tzinfo=INDIA) for at in (given, answered))
+    assert HOURS.between(start, end) == timedelta(minutes=minutes)
+
+
 def test_more_than_a_day_of_work_takes_more_than_a_day() -> None:
     start = datetime(2026, 11, 22, 15, tzinfo=INDIA)
     assert HOURS.after(start, timedelta(hours=17)) == datetime(2026, 11, 24, 10, tzinfo=INDIA)

@@ -26,7 +26,7 @@ from propmubi.agents.v1 import listings_pb2 as propmubi_dot_agents_dot_v1_dot_li
 from propmubi.options.v1 import options_pb2 as propmubi_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpropmubi/agents/v1/events.proto\x12\x12propmubi.agents.v1\x1a!propmubi/agents/v1/listings.proto\x1a!propmubi/options/v1/options.proto\"l\n\rAgentVerified\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x16\n\toffice_id\x18\x03 \x01(\tH\x00\x88\x01\x01:\x12\x8a\xb5\x18\x0e\x61gent.verifiedB\x0c\n\n_office_id\"H\n\x0e\x41gentSuspended\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x13\x8a\xb5\x18\x0f\x61gent.suspended\"w\n\x12\x41gentOfficeChanged\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x16\n\toffice_id\x18\x03 \x01(\tH\x00\x88\x01\x01:\x18\x8a\xb5\x18\x14\x61gent.office_changedB\x0c\n\n_office_id\"v\n\x19\x41gentRegistrationExpiring\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x15\n\rrera_valid_to\x18\x03 \x01(\t:\x1f\x8a\xb5\x18\x1b\x61gent.registration_expiring\"[\n\x0eOfficeVerified\x12\x11\n\toffice_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t:\x13\x8a\xb5\x18\x0foffice.verified\"W\n\x10ListingPublished\x12,\n\x07listing\x18\x01 \x01(\x0b\x32\x1b.propmubi.agents.v1.Listing:\x15\x8a\xb5\x18\x11listing.published\"r\n\x13ListingPriceChanged\x12,\n\x07listing\x18\x01 \x01(\x0b\x32\x1b.propmubi.agents.v1.Listing\x12\x12\n\nfrom_price\x18\x02 \x01(\x03:\x19\x8a\xb5\x18\x15listing.price_changed\"\xfd\x01\n\x14ListingStatusChanged\x12\x12\n\nlisting_id\x18\x01 \x01(\t\x12\x37\n\x0b\x66rom_status\x18\x02 \x01(\x0e\x32\".propmubi.agents.v1.StandardStatus\x12\x35\n\tto_status\x18\x03 \x01(\x0e\x32\".propmubi.agents.v1.StandardStatus\x12\x15\n\rlist_agent_id\x18\x04 \x01(\t\x12\x1b\n\x0elist_office_id\x18\x05 \x01(\tH\x00\x88\x01\x01:\x1a\x8a\xb5\x18\x16listing.status_changedB\x11\n\x0f_list_office_id\"\x90\x01\n\x0eListingUpdated\x12\x12\n\nlisting_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ields\x18\x02 \x03(\t\x12\x15\n\rlist_agent_id\x18\x03 \x01(\t\x12\x1b\n\x0elist_office_id\x18\x04 \x01(\tH\x00\x88\x01\x01:\x13\x8a\xb5\x18\x0flisting.updatedB\x11\n\x0f_list_office_id\"j\n\x12SavedSearchMatched\x12\x34\n\x06\x61lerts\x18\x05 \x03(\x0b\x32$.propmubi.agents.v1.SavedSearchAlert:\x18\x8a\xb5\x18\x14saved_search.matchedJ\x04\x08\x01\x10\x05\"_\n\x10SavedSearchAlert\x12\x17\n\x0fsaved_search_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0blisting_ids\x18\x04 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpropmubi/agents/v1/events.proto\x12\x12propmubi.agents.v1\x1a!propmubi/agents/v1/listings.proto\x1a!propmubi/options/v1/options.proto\"l\n\rAgentVerified\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x16\n\toffice_id\x18\x03 \x01(\tH\x00\x88\x01\x01:\x12\x8a\xb5\x18\x0e\x61gent.verifiedB\x0c\n\n_office_id\"H\n\x0e\x41gentSuspended\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x13\x8a\xb5\x18\x0f\x61gent.suspended\"w\n\x12\x41gentOfficeChanged\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x16\n\toffice_id\x18\x03 \x01(\tH\x00\x88\x01\x01:\x18\x8a\xb5\x18\x14\x61gent.office_changedB\x0c\n\n_office_id\"v\n\x19\x41gentRegistrationExpiring\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x15\n\rrera_valid_to\x18\x03 \x01(\t:\x1f\x8a\xb5\x18\x1b\x61gent.registration_expiring\"[\n\x0eOfficeVerified\x12\x11\n\toffice_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t:\x13\x8a\xb5\x18\x0foffice.verified\":\n\x0fOfficeSuspended\x12\x11\n\toffice_id\x18\x01 \x01(\t:\x14\x8a\xb5\x18\x10office.suspended\"<\n\x10OfficeReinstated\x12\x11\n\toffice_id\x18\x01 \x01(\t:\x15\x8a\xb5\x18\x11office.reinstated\"|\n\x12OfficeAdminChanged\x12\x11\n\toffice_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x16\n\x0e\x66ormer_user_id\x18\x04 \x01(\t:\x18\x8a\xb5\x18\x14office.admin_changed\"W\n\x10ListingPublished\x12,\n\x07listing\x18\x01 \x01(\x0b\x32\x1b.propmubi.agents.v1.Listing:\x15\x8a\xb5\x18\x11listing.published\"r\n\x13ListingPriceChanged\x12,\n\x07listing\x18\x01 \x01(\x0b\x32\x1b.propmubi.agents.v1.Listing\x12\x12\n\nfrom_price\x18\x02 \x01(\x03:\x19\x8a\xb5\x18\x15listing.price_changed\"\xfd\x01\n\x14ListingStatusChanged\x12\x12\n\nlisting_id\x18\x01 \x01(\t\x12\x37\n\x0b\x66rom_status\x18\x02 \x01(\x0e\x32\".propmubi.agents.v1.StandardStatus\x12\x35\n\tto_status\x18\x03 \x01(\x0e\x32\".propmubi.agents.v1.StandardStatus\x12\x15\n\rlist_agent_id\x18\x04 \x01(\t\x12\x1b\n\x0elist_office_id\x18\x05 \x01(\tH\x00\x88\x01\x01:\x1a\x8a\xb5\x18\x16listing.status_changedB\x11\n\x0f_list_office_id\"\x90\x01\n\x0eListingUpdated\x12\x12\n\nlisting_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ields\x18\x02 \x03(\t\x12\x15\n\rlist_agent_id\x18\x03 \x01(\t\x12\x1b\n\x0elist_office_id\x18\x04 \x01(\tH\x00\x88\x01\x01:\x13\x8a\xb5\x18\x0flisting.updatedB\x11\n\x0f_list_office_id\"j\n\x12SavedSearchMatched\x12\x34\n\x06\x61lerts\x18\x05 \x03(\x0b\x32$.propmubi.agents.v1.SavedSearchAlert:\x18\x8a\xb5\x18\x14saved_search.matchedJ\x04\x08\x01\x10\x05\"_\n\x10SavedSearchAlert\x12\x17\n\x0fsaved_search_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0blisting_ids\x18\x04 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTREGISTRATIONEXPIRING']._serialized_options = b'\212\265\030\033agent.registration_expiring'
   _globals['_OFFICEVERIFIED']._loaded_options = None
   _globals['_OFFICEVERIFIED']._serialized_options = b'\212\265\030\017office.verified'
+  _globals['_OFFICESUSPENDED']._loaded_options = None
+  _globals['_OFFICESUSPENDED']._serialized_options = b'\212\265\030\020office.suspended'
+  _globals['_OFFICEREINSTATED']._loaded_options = None
+  _globals['_OFFICEREINSTATED']._serialized_options = b'\212\265\030\021office.reinstated'
+  _globals['_OFFICEADMINCHANGED']._loaded_options = None
+  _globals['_OFFICEADMINCHANGED']._serialized_options = b'\212\265\030\024office.admin_changed'
   _globals['_LISTINGPUBLISHED']._loaded_options = None
   _globals['_LISTINGPUBLISHED']._serialized_options = b'\212\265\030\021listing.published'
   _globals['_LISTINGPRICECHANGED']._loaded_options = None
@@ -63,16 +69,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTREGISTRATIONEXPIRING']._serialized_end=548
   _globals['_OFFICEVERIFIED']._serialized_start=550
   _globals['_OFFICEVERIFIED']._serialized_end=641
-  _globals['_LISTINGPUBLISHED']._serialized_start=643
-  _globals['_LISTINGPUBLISHED']._serialized_end=730
-  _globals['_LISTINGPRICECHANGED']._serialized_start=732
-  _globals['_LISTINGPRICECHANGED']._serialized_end=846
-  _globals['_LISTINGSTATUSCHANGED']._serialized_start=849
-  _globals['_LISTINGSTATUSCHANGED']._serialized_end=1102
-  _globals['_LISTINGUPDATED']._serialized_start=1105
-  _globals['_LISTINGUPDATED']._serialized_end=1249
-  _globals['_SAVEDSEARCHMATCHED']._serialized_start=1251
-  _globals['_SAVEDSEARCHMATCHED']._serialized_end=1357
-  _globals['_SAVEDSEARCHALERT']._serialized_start=1359
-  _globals['_SAVEDSEARCHALERT']._serialized_end=1454
+  _globals['_OFFICESUSPENDED']._serialized_start=643
+  _globals['_OFFICESUSPENDED']._serialized_end=701
+  _globals['_OFFICEREINSTATED']._serialized_start=703
+  _globals['_OFFICEREINSTATED']._serialized_end=763
+  _globals['_OFFICEADMINCHANGED']._serialized_start=765
+  _globals['_OFFICEADMINCHANGED']._serialized_end=889
+  _globals['_LISTINGPUBLISHED']._serialized_start=891
+  _globals['_LISTINGPUBLISHED']._serialized_end=978
+  _globals['_LISTINGPRICECHANGED']._serialized_start=980
+  _globals['_LISTINGPRICECHANGED']._serialized_end=1094
+  _globals['_LISTINGSTATUSCHANGED']._serialized_start=1097
+  _globals['_LISTINGSTATUSCHANGED']._serialized_end=1350
+  _globals['_LISTINGUPDATED']._serialized_start=1353
+  _globals['_LISTINGUPDATED']._serialized_end=1497
+  _globals['_SAVEDSEARCHMATCHED']._serialized_start=1499
+  _globals['_SAVEDSEARCHMATCHED']._serialized_end=1605
+  _globals['_SAVEDSEARCHALERT']._serialized_start=1607
+  _globals['_SAVEDSEARCHALERT']._serialized_end=1702
 # @@protoc_insertion_point(module_scope)

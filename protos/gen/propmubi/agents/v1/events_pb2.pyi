@@ -172,6 +172,84 @@ class OfficeVerified(_message.Message):
 Global___OfficeVerified: _TypeAlias = OfficeVerified  # noqa: Y015
 
 @_typing.final
+class OfficeSuspended(_message.Message):
+    """An office was suspended; of each of its agents an event of her own tells. Aggregate: the office."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """The office."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["office_id", b"office_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfficeSuspended: _TypeAlias = OfficeSuspended  # noqa: Y015
+
+@_typing.final
+class OfficeReinstated(_message.Message):
+    """A suspended office was reinstated; of each agent who is with it, an event of her own tells. Aggregate: the office."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """The office."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["office_id", b"office_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfficeReinstated: _TypeAlias = OfficeReinstated  # noqa: Y015
+
+@_typing.final
+class OfficeAdminChanged(_message.Message):
+    """An office was handed over: another agent administers it. Aggregate: the office."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    FORMER_USER_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """The office."""
+    agent_id: _builtins.str
+    """Who administers it now."""
+    user_id: _builtins.str
+    """Her account."""
+    former_user_id: _builtins.str
+    """The account of who did before."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        former_user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "former_user_id", b"former_user_id", "office_id", b"office_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfficeAdminChanged: _TypeAlias = OfficeAdminChanged  # noqa: Y015
+
+@_typing.final
 class ListingPublished(_message.Message):
     """A listing became active for the first time, or again. Aggregate: the listing."""
 

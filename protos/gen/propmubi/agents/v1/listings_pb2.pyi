@@ -453,7 +453,9 @@ class Listing(_message.Message):
     expiration_date: _builtins.str
     """The last day of the agent's mandate."""
     days_on_market: _builtins.int
-    """Whole days since it first became active; stops when it leaves the market."""
+    """Whole days on the market, as RESO has it: active or under contract. What it was off it in between, on hold, pending or
+    withdrawn, does not count.
+    """
     version: _builtins.int
     """Counts the changes; the ETag is made from it."""
     activation_date: _builtins.str

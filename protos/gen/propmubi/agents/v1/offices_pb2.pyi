@@ -34,6 +34,8 @@ class _OfficeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OfficeSt
     """Founded, not verified yet."""
     OFFICE_STATUS_ACTIVE: _OfficeStatus.ValueType  # 2
     """Verified."""
+    OFFICE_STATUS_SUSPENDED: _OfficeStatus.ValueType  # 3
+    """Stopped by an administrator."""
 
 class OfficeStatus(_OfficeStatus, metaclass=_OfficeStatusEnumTypeWrapper):
     """Where an office is in its life on the platform."""
@@ -44,6 +46,8 @@ OFFICE_STATUS_PENDING_VERIFICATION: OfficeStatus.ValueType  # 1
 """Founded, not verified yet."""
 OFFICE_STATUS_ACTIVE: OfficeStatus.ValueType  # 2
 """Verified."""
+OFFICE_STATUS_SUSPENDED: OfficeStatus.ValueType  # 3
+"""Stopped by an administrator."""
 Global___OfficeStatus: _TypeAlias = OfficeStatus  # noqa: Y015
 
 class _InvitationStatus:
@@ -106,7 +110,7 @@ class Office(_message.Message):
     office_status: Global___OfficeStatus.ValueType
     """Where it is in its life on the platform."""
     admin_agent_id: _builtins.str
-    """The agent who founded it and administers it."""
+    """The agent who administers it: who founded it, or whom it was handed over to."""
     version: _builtins.int
     """Counts the changes; the ETag is made from it."""
     @_builtins.property
@@ -386,6 +390,80 @@ class VerifyOfficeRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyOfficeRequest: _TypeAlias = VerifyOfficeRequest  # noqa: Y015
+
+@_typing.final
+class SuspendOfficeRequest(_message.Message):
+    """Suspends an office."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """Which office."""
+    reason: _builtins.str
+    """Why; kept in the histories of the office and its agents."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["office_id", b"office_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendOfficeRequest: _TypeAlias = SuspendOfficeRequest  # noqa: Y015
+
+@_typing.final
+class ReinstateOfficeRequest(_message.Message):
+    """Reinstates an office."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """Which office."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["office_id", b"office_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReinstateOfficeRequest: _TypeAlias = ReinstateOfficeRequest  # noqa: Y015
+
+@_typing.final
+class HandOverOfficeRequest(_message.Message):
+    """Hands an office over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """Which office."""
+    agent_id: _builtins.str
+    """To which of its agents."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "office_id", b"office_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandOverOfficeRequest: _TypeAlias = HandOverOfficeRequest  # noqa: Y015
 
 @_typing.final
 class CreateInvitationRequest(_message.Message):

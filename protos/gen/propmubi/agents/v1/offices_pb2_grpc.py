@@ -61,6 +61,21 @@ class OfficeServiceStub:
                 request_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.VerifyOfficeRequest.SerializeToString,
                 response_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
                 _registered_method=True)
+        self.SuspendOffice = channel.unary_unary(
+                '/propmubi.agents.v1.OfficeService/SuspendOffice',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.SuspendOfficeRequest.SerializeToString,
+                response_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
+                _registered_method=True)
+        self.ReinstateOffice = channel.unary_unary(
+                '/propmubi.agents.v1.OfficeService/ReinstateOffice',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.ReinstateOfficeRequest.SerializeToString,
+                response_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
+                _registered_method=True)
+        self.HandOverOffice = channel.unary_unary(
+                '/propmubi.agents.v1.OfficeService/HandOverOffice',
+                request_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.HandOverOfficeRequest.SerializeToString,
+                response_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
+                _registered_method=True)
         self.CreateInvitation = channel.unary_unary(
                 '/propmubi.agents.v1.OfficeService/CreateInvitation',
                 request_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.CreateInvitationRequest.SerializeToString,
@@ -144,6 +159,34 @@ class OfficeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendOffice(self, request, context):
+        """Suspend an office: active → suspended.
+
+        Its agents are suspended with it: their listings leave the market and their leads find others. Nobody enters it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReinstateOffice(self, request, context):
+        """Reinstate an office: suspended → active.
+
+        The agents who were suspended with it are reinstated; they publish their listings again themselves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HandOverOffice(self, request, context):
+        """Hand over who administers an office.
+
+        Its admin does, or an administrator, to an active agent of the office. The former admin loses the role `office_admin` at
+        once and stays an agent of it; the new one holds it from her next token refresh on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateInvitation(self, request, context):
         """Invite somebody into one's own office.
 
@@ -194,7 +237,7 @@ class OfficeServiceServicer:
     def RemoveMember(self, request, context):
         """Leave an office, or remove an agent from one's own.
 
-        Her listings go with her. The office's admin can't leave it.
+        Her listings go with her. The office's admin hands it over first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,6 +269,21 @@ def add_OfficeServiceServicer_to_server(servicer, server):
             'VerifyOffice': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyOffice,
                     request_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.VerifyOfficeRequest.FromString,
+                    response_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.SerializeToString,
+            ),
+            'SuspendOffice': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendOffice,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.SuspendOfficeRequest.FromString,
+                    response_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.SerializeToString,
+            ),
+            'ReinstateOffice': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReinstateOffice,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.ReinstateOfficeRequest.FromString,
+                    response_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.SerializeToString,
+            ),
+            'HandOverOffice': grpc.unary_unary_rpc_method_handler(
+                    servicer.HandOverOffice,
+                    request_deserializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.HandOverOfficeRequest.FromString,
                     response_serializer=propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.SerializeToString,
             ),
             'CreateInvitation': grpc.unary_unary_rpc_method_handler(
@@ -399,6 +457,87 @@ class OfficeService:
             target,
             '/propmubi.agents.v1.OfficeService/VerifyOffice',
             propmubi_dot_agents_dot_v1_dot_offices__pb2.VerifyOfficeRequest.SerializeToString,
+            propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendOffice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.agents.v1.OfficeService/SuspendOffice',
+            propmubi_dot_agents_dot_v1_dot_offices__pb2.SuspendOfficeRequest.SerializeToString,
+            propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReinstateOffice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.agents.v1.OfficeService/ReinstateOffice',
+            propmubi_dot_agents_dot_v1_dot_offices__pb2.ReinstateOfficeRequest.SerializeToString,
+            propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HandOverOffice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.agents.v1.OfficeService/HandOverOffice',
+            propmubi_dot_agents_dot_v1_dot_offices__pb2.HandOverOfficeRequest.SerializeToString,
             propmubi_dot_agents_dot_v1_dot_offices__pb2.Office.FromString,
             options,
             channel_credentials,

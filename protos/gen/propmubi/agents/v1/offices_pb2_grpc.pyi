@@ -54,6 +54,22 @@ class OfficeServiceStub:
     """Change one's own office."""
     VerifyOffice: _grpc.UnaryUnaryMultiCallable[_offices_pb2.VerifyOfficeRequest, _offices_pb2.Office]
     """Verify an office: pending_verification → active."""
+    SuspendOffice: _grpc.UnaryUnaryMultiCallable[_offices_pb2.SuspendOfficeRequest, _offices_pb2.Office]
+    """Suspend an office: active → suspended.
+
+    Its agents are suspended with it: their listings leave the market and their leads find others. Nobody enters it.
+    """
+    ReinstateOffice: _grpc.UnaryUnaryMultiCallable[_offices_pb2.ReinstateOfficeRequest, _offices_pb2.Office]
+    """Reinstate an office: suspended → active.
+
+    The agents who were suspended with it are reinstated; they publish their listings again themselves.
+    """
+    HandOverOffice: _grpc.UnaryUnaryMultiCallable[_offices_pb2.HandOverOfficeRequest, _offices_pb2.Office]
+    """Hand over who administers an office.
+
+    Its admin does, or an administrator, to an active agent of the office. The former admin loses the role `office_admin` at
+    once and stays an agent of it; the new one holds it from her next token refresh on.
+    """
     CreateInvitation: _grpc.UnaryUnaryMultiCallable[_offices_pb2.CreateInvitationRequest, _offices_pb2.Invitation]
     """Invite somebody into one's own office.
 
@@ -76,7 +92,7 @@ class OfficeServiceStub:
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_offices_pb2.RemoveMemberRequest, _empty_pb2.Empty]
     """Leave an office, or remove an agent from one's own.
 
-    Her listings go with her. The office's admin can't leave it.
+    Her listings go with her. The office's admin hands it over first.
     """
 
 @_typing.type_check_only
@@ -104,6 +120,22 @@ class OfficeServiceAsyncStub(OfficeServiceStub):
     """Change one's own office."""
     VerifyOffice: _aio.UnaryUnaryMultiCallable[_offices_pb2.VerifyOfficeRequest, _offices_pb2.Office]  # type: ignore[assignment]
     """Verify an office: pending_verification → active."""
+    SuspendOffice: _aio.UnaryUnaryMultiCallable[_offices_pb2.SuspendOfficeRequest, _offices_pb2.Office]  # type: ignore[assignment]
+    """Suspend an office: active → suspended.
+
+    Its agents are suspended with it: their listings leave the market and their leads find others. Nobody enters it.
+    """
+    ReinstateOffice: _aio.UnaryUnaryMultiCallable[_offices_pb2.ReinstateOfficeRequest, _offices_pb2.Office]  # type: ignore[assignment]
+    """Reinstate an office: suspended → active.
+
+    The agents who were suspended with it are reinstated; they publish their listings again themselves.
+    """
+    HandOverOffice: _aio.UnaryUnaryMultiCallable[_offices_pb2.HandOverOfficeRequest, _offices_pb2.Office]  # type: ignore[assignment]
+    """Hand over who administers an office.
+
+    Its admin does, or an administrator, to an active agent of the office. The former admin loses the role `office_admin` at
+    once and stays an agent of it; the new one holds it from her next token refresh on.
+    """
     CreateInvitation: _aio.UnaryUnaryMultiCallable[_offices_pb2.CreateInvitationRequest, _offices_pb2.Invitation]  # type: ignore[assignment]
     """Invite somebody into one's own office.
 
@@ -126,7 +158,7 @@ class OfficeServiceAsyncStub(OfficeServiceStub):
     RemoveMember: _aio.UnaryUnaryMultiCallable[_offices_pb2.RemoveMemberRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Leave an office, or remove an agent from one's own.
 
-    Her listings go with her. The office's admin can't leave it.
+    Her listings go with her. The office's admin hands it over first.
     """
 
 class OfficeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -181,6 +213,40 @@ class OfficeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_offices_pb2.Office, _abc.Awaitable[_offices_pb2.Office]]:
         """Verify an office: pending_verification → active."""
+
+    @_abc_1.abstractmethod
+    def SuspendOffice(
+        self,
+        request: _offices_pb2.SuspendOfficeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_offices_pb2.Office, _abc.Awaitable[_offices_pb2.Office]]:
+        """Suspend an office: active → suspended.
+
+        Its agents are suspended with it: their listings leave the market and their leads find others. Nobody enters it.
+        """
+
+    @_abc_1.abstractmethod
+    def ReinstateOffice(
+        self,
+        request: _offices_pb2.ReinstateOfficeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_offices_pb2.Office, _abc.Awaitable[_offices_pb2.Office]]:
+        """Reinstate an office: suspended → active.
+
+        The agents who were suspended with it are reinstated; they publish their listings again themselves.
+        """
+
+    @_abc_1.abstractmethod
+    def HandOverOffice(
+        self,
+        request: _offices_pb2.HandOverOfficeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_offices_pb2.Office, _abc.Awaitable[_offices_pb2.Office]]:
+        """Hand over who administers an office.
+
+        Its admin does, or an administrator, to an active agent of the office. The former admin loses the role `office_admin` at
+        once and stays an agent of it; the new one holds it from her next token refresh on.
+        """
 
     @_abc_1.abstractmethod
     def CreateInvitation(
@@ -245,7 +311,7 @@ class OfficeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Leave an office, or remove an agent from one's own.
 
-        Her listings go with her. The office's admin can't leave it.
+        Her listings go with her. The office's admin hands it over first.
         """
 
 def add_OfficeServiceServicer_to_server(servicer: OfficeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

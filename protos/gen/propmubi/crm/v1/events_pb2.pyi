@@ -80,10 +80,15 @@ class LeadResponded(_message.Message):
     LEAD_ID_FIELD_NUMBER: _builtins.int
     OWNER_AGENT_ID_FIELD_NUMBER: _builtins.int
     RESPONDED_AT_FIELD_NUMBER: _builtins.int
+    RESPONSE_SECONDS_FIELD_NUMBER: _builtins.int
     lead_id: _builtins.str
     """The lead."""
     owner_agent_id: _builtins.str
     """Who responded."""
+    response_seconds: _builtins.int
+    """How long the owner took since the lead was given to her, in seconds by the first-response clock, which runs in
+    business hours only. Absent when somebody else of her office responded.
+    """
     @_builtins.property
     def responded_at(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -94,12 +99,15 @@ class LeadResponded(_message.Message):
         lead_id: _builtins.str = ...,
         owner_agent_id: _builtins.str = ...,
         responded_at: _timestamp_pb2.Timestamp | None = ...,
+        response_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["responded_at", b"responded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_response_seconds", b"_response_seconds", "responded_at", b"responded_at", "response_seconds", b"response_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "owner_agent_id", b"owner_agent_id", "responded_at", b"responded_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_response_seconds", b"_response_seconds", "lead_id", b"lead_id", "owner_agent_id", b"owner_agent_id", "responded_at", b"responded_at", "response_seconds", b"response_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__response_seconds: _TypeAlias = _typing.Literal["response_seconds"]  # noqa: Y015
+    _WhichOneofArgType__response_seconds: _TypeAlias = _typing.Literal["_response_seconds", b"_response_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__response_seconds) -> _WhichOneofReturnType__response_seconds | None: ...
 
 Global___LeadResponded: _TypeAlias = LeadResponded  # noqa: Y015
 

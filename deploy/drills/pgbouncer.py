@@ -108,14 +108,16 @@ def pools(port: int) -> Counter[str]:
     psql = runnable_programs(unprivileged()) / "psql"
     address = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/pgbouncer"
     # Its console knows the simple protocol alone, which asyncpg does not speak.
-    told = subprocess.run(
-        [psql, address, "--no-align", "--tuples-only", "--command", "show servers; show clients;"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    rows = [line.split("|") for line in told.stdout.splitlines()]
-    return Counter({"S": "servers", "C": "clients"}[row[0]] for row in rows if "_app" in row[1])
+    found: Counter[str] = Counter()
+    for what in ("servers", "clients"):
+        told = subprocess.run(
+            [psql, address, "--no-align", "--tuples-only", "--command", f"show {what}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found[what] = sum("_app|" in line for line in told.stdout.splitlines())
+    return found
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """A rollout under load: one replica of every process is replaced while the other serves; no request fails.
 
-In the suite once; `make bench-faults` replaces both of each, twice, at 200 requests a second.
+In the suite once, of all processes at the same time; `make bench-faults` replaces both of each, twice, one process after
+the other, at 200 requests a second.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from tests.chaos.open_loop import PER_SECOND, OpenLoop, gateway_at
 
 # How often one replica of each process gives way to another.
 ROLLS = int(os.environ.get("CHAOS_ROLLS", "1"))
+# How many processes' at once.
+AT_ONCE = int(os.environ.get("CHAOS_AT_ONCE", str(len(PROCESSES))))
 
 
 def module_of(name: str) -> str:
@@ -96,35 +99,39 @@ class Replica:
         await eventually(started_again, f"{self.name}'s successor")
 
 
-async def roll(replicas: Sequence[Replica], others: Sequence[Replica], load: OpenLoop) -> None:
-    """Replace all of `replicas` at once, and return when whoever calls the `others` calls their successors too."""
-    gateway, *services = replicas
+async def roll(leaving: Sequence[Replica], everybody: Sequence[Replica], load: OpenLoop) -> None:
+    """Replace `leaving` at once, and return when whoever calls their twins calls their successors too."""
+    services = [replica for replica in leaving if replica.name != "gateway"]
     # What Kubernetes does first: no load balancer sends anything new there.
-    http = load.rotation.pop(gateway.port)
-    await asyncio.gather(*(replica.restart() for replica in replicas))
-    await serving(services, http)
-    load.rotation[gateway.port] = http
+    out = {r.port: load.rotation.pop(r.port) for r in leaving if r.name == "gateway"}
+    await asyncio.gather(*(replica.restart() for replica in leaving))
+    await serving(services, *(out or load.rotation).values())
+    load.rotation |= out
 
     async def shared() -> bool:
-        pairs = [{one.port, other.port} for one, other in zip(replicas, others, strict=True)]
-        called = [replica.calls() for replica in (*replicas, *others)]
-        return all(len(pair & calls) != 1 for pair in pairs for calls in called)
+        twins = [{r.port for r in everybody if r.name == left.name} for left in leaving]
+        called = [replica.calls() for replica in everybody]
+        return all(len(pair & calls) != 1 for pair in twins for calls in called)
 
     await eventually(shared, "a share of the calls for each successor")
 
 
-async def serving(services: Sequence[Replica], gateway: aiohttp.ClientSession) -> None:
-    """Return once all of them serve, and the gateway says that it does."""
-    pairs = [f"{service.name}=127.0.0.1:{service.port}" for service in services]
-    command = [sys.executable, "-m", "devstack.health", *pairs]
-    await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
+async def serving(services: Sequence[Replica], *gateways: aiohttp.ClientSession) -> None:
+    """Return once all of them serve, and the gateways say that they do."""
+    if services:
+        pairs = [f"{service.name}=127.0.0.1:{service.port}" for service in services]
+        command = [sys.executable, "-m", "devstack.health", *pairs]
+        await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
 
     async def ready() -> bool:
         try:
-            async with gateway.get("/readyz") as answer:
-                return answer.ok
+            for gateway in gateways:
+                async with gateway.get("/readyz") as answer:
+                    if not answer.ok:
+                        return False
         except aiohttp.ClientError:
             return False
+        return True
 
     await eventually(ready, "the gateway")
 
@@ -155,8 +162,10 @@ async def test_no_request_fails_while_every_process_is_replaced(
         load = OpenLoop(town, gateways)
         async with load.running():
             for turn in range(ROLLS):
-                leaving, staying = (second, first) if turn % 2 else (first, second)
-                await roll(leaving, staying, load)
+                replicas = second if turn % 2 else first
+                for begin in range(0, len(replicas), AT_ONCE):
+                    leaving = replicas[begin : begin + AT_ONCE]
+                    await roll(leaving, [*first, *second], load)
         load.tell("rolling restart")
         assert load.failed == []
         assert load.answered.total() == load.offered > PER_SECOND

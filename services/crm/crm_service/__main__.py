@@ -11,7 +11,7 @@ from crm_service.activities.repository import ActivityRepository
 from crm_service.activities.service import ActivityService
 from crm_service.activities.servicer import ActivityServicer
 from crm_service.business_hours import BusinessHours
-from crm_service.clients import Agents
+from crm_service.clients import Agents, Projects
 from crm_service.enquiries.batches import EnquiryBatches
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.enquiries.service import EnquiryService
@@ -28,6 +28,7 @@ from crm_service.settings import CrmSettings
 from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.crm.v1.activities_pb2_grpc import add_ActivityServiceServicer_to_server
 from propmubi.crm.v1.leads_pb2_grpc import add_LeadServiceServicer_to_server
+from propmubi.projects.v1 import projects_pb2
 
 
 def wire(service: Service, sms: SmsProvider) -> list[str]:
@@ -40,6 +41,9 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         settings.agents_target, agents_pb2.DESCRIPTOR, listings_pb2.DESCRIPTOR
     )
     agents = Agents(channel, service.own_token)
+    projects = Projects(
+        service.channel(settings.projects_target, projects_pb2.DESCRIPTOR), service.own_token
+    )
     leads, activities = LeadRepository(database), ActivityRepository(database)
     enquiries, notices = EnquiryRepository(database), NoticeRepository(database)
     hours = BusinessHours(settings.business_opens, settings.business_closes)
@@ -48,7 +52,8 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
         leads, activities, notices, agents, hours=hours, first_response=first_response
     )
     timeline = ActivityService(activities, leads, pipeline)
-    intake = EnquiryService(enquiries, leads, activities, pipeline, agents)
+    owners = {"listing": agents, "project": projects}
+    intake = EnquiryService(enquiries, leads, activities, pipeline, owners)
     telling = NoticeService(leads, agents, sms)
     batches = EnquiryBatches(database, intake)
     add_LeadServiceServicer_to_server(

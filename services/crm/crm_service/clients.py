@@ -1,7 +1,8 @@
-"""The agents service, as crm asks it."""
+"""The agents and projects services, as crm asks them."""
 
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,69 +17,82 @@ from crm_service.notices.domain import Registered
 from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+from propmubi.projects.v1 import builders_pb2, projects_pb2
+from propmubi.projects.v1.projects_pb2_grpc import ProjectServiceStub
 
 # An enquiry does not wait longer: its lead is stored and assigned later.
 SECONDS = 1.5
-# A listing seldom changes hands. Who was suspended meanwhile is known from events, so that she gets no lead.
+# A listing or a project seldom changes hands. Who was suspended meanwhile is known from events, so that she gets no lead.
 REMEMBERED_SECONDS = 30.0
 REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class ListingOwner:
-    """Who answers for a listing. `public`: whether anybody may enquire about it."""
+class TargetOwner:
+    """Who answers for a listing or a project. `public`: whether anybody may enquire about it."""
 
     public: bool
     owner: Owner
     active: bool
+    # Empty where we are not told it.
     phone: str
     summary: str
 
 
-class Agents:
+class Owners(ABC):
+    """Who answers for targets of one kind, remembered for REMEMBERED_SECONDS."""
+
+    def __init__(self) -> None:
+        self._remembered: dict[uuid.UUID, tuple[float, TargetOwner]] = {}
+
+    async def owner_of(self, target_id: uuid.UUID) -> TargetOwner:
+        """Who answers for the target, as of the last REMEMBERED_SECONDS.
+
+        Raises NotFound when there is no such target, Unavailable when its service can't tell.
+        """
+        known = self._remembered.get(target_id)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        owner = await self.owner_now(target_id)
+        # What would refuse an enquiry or leave it without an owner is asked anew each time.
+        if owner.public and owner.active:
+            self._remembered.pop(target_id, None)
+            if len(self._remembered) >= REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[target_id] = (time.monotonic() + REMEMBERED_SECONDS, owner)
+        return owner
+
+    @abstractmethod
+    async def owner_now(self, target_id: uuid.UUID) -> TargetOwner:
+        """Like `owner_of`, from the target's service itself."""
+
+
+class Agents(Owners):
     """Who owns a listing, and who an agent is."""
 
     def __init__(self, channel: grpc.aio.Channel, own_token: TokenSource) -> None:
+        super().__init__()
         self._listings = ListingServiceStub(outgoing(channel, token=own_token))
         self._agents = AgentServiceStub(outgoing(channel, token=own_token))
         self._owners = Coalescer(
             "owners of listings", self._batch_get, seconds=SECONDS, in_flight=1
         )
-        self._remembered: dict[uuid.UUID, tuple[float, ListingOwner]] = {}
 
-    async def owner_of(self, listing_id: uuid.UUID) -> ListingOwner:
-        """Who answers for the listing, as of the last REMEMBERED_SECONDS.
-
-        Raises NotFound when there is no such listing, Unavailable when agents can't tell.
-        """
-        known = self._remembered.get(listing_id)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        owner = await self.owner_now(listing_id)
-        # What would refuse an enquiry or leave it without an owner is asked anew each time.
-        if owner.public and owner.active:
-            self._remembered.pop(listing_id, None)
-            if len(self._remembered) >= REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[listing_id] = (time.monotonic() + REMEMBERED_SECONDS, owner)
-        return owner
-
-    async def owner_now(self, listing_id: uuid.UUID) -> ListingOwner:
-        """Like `owner_of`, from agents itself."""
+    async def owner_now(self, target_id: uuid.UUID) -> TargetOwner:
         try:
-            owner = await self._owners.get(listing_id)
+            owner = await self._owners.get(target_id)
         except TimeoutError as error:
-            raise _away() from error
+            raise _away("agents") from error
         if owner is None:
             raise NotFound("There is no such listing.")
         return owner
 
-    async def _batch_get(self, listing_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, ListingOwner]:
+    async def _batch_get(self, listing_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TargetOwner]:
         request = listings_pb2.BatchGetListingOwnersRequest(listing_ids=map(str, listing_ids))
         try:
             answer = await self._listings.BatchGetListingOwners(request, timeout=SECONDS)
         except (DomainError, grpc.aio.AioRpcError) as error:
-            raise _away() from error
+            raise _away("agents") from error
         return {uuid.UUID(found.listing_id): _owner(found) for found in answer.owners}
 
     async def active(self, agent_id: uuid.UUID) -> Owner:
@@ -104,11 +118,35 @@ class Agents:
         except NotFound:
             raise
         except (DomainError, grpc.aio.AioRpcError) as error:
-            raise _away() from error
+            raise _away("agents") from error
 
 
-def _owner(found: listings_pb2.ListingOwner) -> ListingOwner:
-    return ListingOwner(
+class Projects(Owners):
+    """Whose a project is."""
+
+    def __init__(self, channel: grpc.aio.Channel, own_token: TokenSource) -> None:
+        super().__init__()
+        self._projects = ProjectServiceStub(outgoing(channel, token=own_token))
+
+    async def owner_now(self, target_id: uuid.UUID) -> TargetOwner:
+        request = projects_pb2.GetProjectOwnerRequest(project_id=str(target_id))
+        try:
+            found = await self._projects.GetProjectOwner(request, timeout=SECONDS)
+        except NotFound:
+            raise
+        except (DomainError, grpc.aio.AioRpcError) as error:
+            raise _away("projects") from error
+        return TargetOwner(
+            public=found.public,
+            owner=Owner(None, None, uuid.UUID(found.builder_id)),
+            active=found.builder_status == builders_pb2.BUILDER_STATUS_ACTIVE,
+            phone="",
+            summary=found.summary,
+        )
+
+
+def _owner(found: listings_pb2.ListingOwner) -> TargetOwner:
+    return TargetOwner(
         public=found.public,
         owner=Owner(uuid.UUID(found.agent_id), _id_or_none(found.office_id)),
         active=found.agent_status == agents_pb2.AGENT_STATUS_ACTIVE,
@@ -117,8 +155,8 @@ def _owner(found: listings_pb2.ListingOwner) -> ListingOwner:
     )
 
 
-def _away() -> Unavailable:
-    return Unavailable("The directory of agents can't be reached just now: try again.")
+def _away(whose: str) -> Unavailable:
+    return Unavailable(f"The directory of {whose} can't be reached just now: try again.")
 
 
 def _id_or_none(value: str) -> uuid.UUID | None:

@@ -5,7 +5,7 @@ import uuid
 from chassis.database import Transaction
 from chassis.errors import InvalidArgument, Violation
 from chassis.identity import Principal
-from chassis.protobuf import timestamp
+from chassis.protobuf import fill, timestamp
 from crm_service.activities.domain import RESPONSES, Activity, ActivityKind
 from crm_service.activities.repository import ActivityRepository
 from crm_service.leads.domain import Lead
@@ -41,15 +41,12 @@ class ActivityService:
             raise InvalidArgument(Violation("text", "must not be blank"))
         lead = await self._pipeline.locked(tx, caller, lead_id)
         activity = await self._activities.add(tx, lead.id, kind, text, user_id=caller.user_id)
-        if kind in RESPONSES and lead.owner_agent_id and lead.first_responded_at is None:
+        if kind in RESPONSES and lead.is_owned and lead.first_responded_at is None:
             at = activity.created_at
             answered = await self._leads.change(tx, lead, first_responded_at=at)
-            event = LeadResponded(
-                lead_id=str(lead.id),
-                owner_agent_id=str(lead.owner_agent_id),
-                responded_at=timestamp(at),
-            )
-            hers = caller.agent_id == lead.owner_agent_id
+            event = LeadResponded(responded_at=timestamp(at))
+            fill(event, lead, "owner_agent_id", "owner_builder_id", lead_id=lead.id)
+            hers = lead.owner_agent_id is not None and lead.owner_agent_id == caller.agent_id
             seconds = self._pipeline.seconds_until(lead, at) if hers else None
             if seconds is not None:
                 event.response_seconds = seconds

@@ -6,10 +6,12 @@ from datetime import datetime
 
 from crm_service.leads.domain import Owner
 
+TARGET_KINDS = ("listing", "project")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enquiry:
-    """What somebody sent. `target_kind` is `listing` or `project`, `phone` in E.164 form."""
+    """What somebody sent. `target_kind` is one of TARGET_KINDS, `phone` in E.164 form."""
 
     target_kind: str
     target_id: uuid.UUID

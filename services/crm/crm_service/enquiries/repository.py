@@ -29,6 +29,7 @@ _COLUMNS: Mapping[str, TypeEngine[Any]] = {
     "sub_source": Text(),
     "campaign": Text(),
     "owner_agent_id": Uuid(),
+    "owner_builder_id": Uuid(),
     "stage": Text(),
     "sla_due_at": DateTime(timezone=True),
     "text": Text(),
@@ -58,9 +59,9 @@ _ADD = text(f"""
         returning id, account_id, phone
     ), lead as (
         insert into leads (id, contact_id, account_id, target_kind, target_id, source, sub_source, campaign,
-            owner_agent_id, stage, sla_due_at)
+            owner_agent_id, owner_builder_id, stage, sla_due_at)
         select lead_id, contact.id, enquiry.account_id, target_kind, target_id, source, sub_source, campaign,
-            owner_agent_id, stage, sla_due_at
+            owner_agent_id, owner_builder_id, stage, sla_due_at
         from enquiry join contact using (phone)
         where contact.account_id is not distinct from enquiry.account_id
         on conflict (contact_id, target_id) where stage not in ('booked', 'junk') do nothing
@@ -83,6 +84,7 @@ _WAITING = (
     select(leads.c.id, leads.c.target_id)
     .where(
         UNASSIGNED,
+        leads.c.target_kind == bindparam("target_kind"),
         leads.c.assign_after <= func.now(),
     )
     .order_by(leads.c.assign_after)
@@ -142,9 +144,9 @@ class EnquiryRepository:
         lead_id: uuid.UUID | None = found.scalar()
         return lead_id
 
-    async def waiting(self, limit: int) -> list[tuple[uuid.UUID, uuid.UUID]]:
-        """Open leads without an owner whose turn it is, each with its listing, the longest waiting first."""
-        rows = await self._database.fetch(_WAITING, {"limit": limit})
+    async def waiting(self, target_kind: str, limit: int) -> list[tuple[uuid.UUID, uuid.UUID]]:
+        """Open leads without an owner whose turn it is, each with its target, the longest waiting first."""
+        rows = await self._database.fetch(_WAITING, {"target_kind": target_kind, "limit": limit})
         return [(row["id"], row["target_id"]) for row in rows]
 
     async def ask_again_in(self, tx: Transaction, lead_id: uuid.UUID, seconds: float) -> None:
@@ -171,6 +173,7 @@ def _row(new: NewLead) -> dict[str, Any]:
         "sub_source": enquiry.sub_source,
         "campaign": enquiry.campaign,
         "owner_agent_id": owner and owner.agent_id,
+        "owner_builder_id": owner and owner.builder_id,
         "stage": LeadStage.ASSIGNED if owner else LeadStage.NEW,
         "sla_due_at": new.due if owner else None,
         "text": enquiry.text,

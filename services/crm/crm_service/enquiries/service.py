@@ -1,7 +1,7 @@
 """Enquiring: whose lead it becomes, and what becomes of the ones nobody owns yet."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -11,10 +11,10 @@ from chassis.database import Transaction
 from chassis.errors import Conflict, InvalidArgument, NotFound, Unavailable, Violation
 from chassis.ids import new_id
 from chassis.outbox import NewEvent
-from chassis.protobuf import timestamp
+from chassis.protobuf import fill, timestamp
 from crm_service.activities.domain import ActivityKind
 from crm_service.activities.repository import ActivityRepository
-from crm_service.clients import Agents
+from crm_service.clients import Owners
 from crm_service.enquiries.domain import Enquiry, NewLead
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.leads.domain import Lead, LeadStage, Owner
@@ -45,30 +45,29 @@ class EnquiryService:
         leads: LeadRepository,
         activities: ActivityRepository,
         pipeline: LeadService,
-        agents: Agents,
+        owners: Mapping[str, Owners],
     ) -> None:
         self._enquiries = enquiries
         self._leads = leads
         self._activities = activities
         self._pipeline = pipeline
-        self._agents = agents
+        self._owners = owners
 
     async def owner_of(self, enquiry: Enquiry) -> Owner | None:
-        """Who is to answer: the listing's agent; None when she is not active or can't be asked for.
+        """Who is to answer: the listing's agent, the project's builder; None when not active or not to be asked for.
 
-        Raises InvalidArgument when nobody may enquire about the listing. To be asked outside any transaction.
+        Raises InvalidArgument when nobody may enquire about the target. To be asked outside any transaction.
         """
-        if enquiry.target_kind != "listing":
-            return None  # Projects can't be asked yet whose they are.
+        kind = enquiry.target_kind
         try:
-            found = await self._agents.owner_of(enquiry.target_id)
+            found = await self._owners[kind].owner_of(enquiry.target_id)
         except NotFound:
             found = None
         except Unavailable:
-            log.warning("owner unknown, lead stays unassigned", listing_id=str(enquiry.target_id))
+            log.warning("owner unknown, lead stays unassigned", target_id=str(enquiry.target_id))
             return None
         if found is None or not found.public:
-            raise InvalidArgument(Violation("listing_id", "must be the id of a public listing"))
+            raise InvalidArgument(Violation(f"{kind}_id", f"must be the id of a public {kind}"))
         return found.owner if found.active else None
 
     def draft(self, enquiry: Enquiry, owner: Owner | None) -> "Draft":
@@ -77,9 +76,10 @@ class EnquiryService:
         lead_id = str(lead.id)
         told: list[Message] = [LeadCreated(lead_id=lead_id)]
         if owner is not None:
-            due = timestamp(lead.due)
-            agent_id = str(owner.agent_id)
-            told.append(LeadAssigned(lead_id=lead_id, owner_agent_id=agent_id, sla_due_at=due))
+            assigned = LeadAssigned(sla_due_at=timestamp(lead.due))
+            ids = {"owner_agent_id": owner.agent_id, "owner_builder_id": owner.builder_id}
+            fill(assigned, lead, lead_id=lead.id, **ids)
+            told.append(assigned)
         return Draft(lead, tuple(NewEvent.of(payload, lead.id) for payload in told))
 
     async def add(self, tx: Transaction, drafts: Sequence["Draft"]) -> "list[Draft]":
@@ -106,7 +106,7 @@ class EnquiryService:
             draft = self.draft(enquiry, owner)
             if await self.add(tx, [draft]):
                 return draft.lead.id, False
-            if owner is not None and await self._leads.is_suspended(tx, owner.agent_id):
+            if owner is not None and await self._is_suspended(tx, owner.agent_id):
                 owner = None
             lead = await self._enquiries.existing(tx, enquiry, owner)
             if lead is not None:
@@ -122,15 +122,15 @@ class EnquiryService:
         )
         if lead.stage is LeadStage.LOST:
             await self._reengage(tx, lead, owner)
-        elif owner is not None and lead.owner_agent_id is None:
+        elif owner is not None and not lead.is_owned:
             await self._pipeline.give(tx, lead, owner)
 
     async def _reengage(self, tx: Transaction, lead: Lead, owner: Owner | None) -> None:
-        """Take up a lost lead again, by the listing's agent of today or else its owner of old, unless suspended."""
+        """Take up a lost lead again, by its target's owner of today or else its owner of old, unless suspended."""
         stays = (
-            lead.owner_agent_id is not None
-            and (owner is None or owner.agent_id == lead.owner_agent_id)
-            and not await self._leads.is_suspended(tx, lead.owner_agent_id)
+            lead.is_owned
+            and (owner is None or owner.has(lead))
+            and not await self._is_suspended(tx, lead.owner_agent_id)
         )
         lead = await self._pipeline.move(
             tx,
@@ -140,6 +140,7 @@ class EnquiryService:
             lost_reason=None,
             first_responded_at=None,
             owner_agent_id=lead.owner_agent_id if stays else None,
+            owner_builder_id=lead.owner_builder_id if stays else None,
             **self._pipeline.clock_from_now() if stays else {"sla_due_at": None},
         )
         if stays:
@@ -147,27 +148,31 @@ class EnquiryService:
         elif owner is not None:
             await self._pipeline.give(tx, lead, owner)
 
-    async def owner_now(self, listing_id: uuid.UUID) -> Owner | None:
-        """The owner of a lead that waits; None when there is no such listing. To be asked outside any transaction.
+    async def _is_suspended(self, tx: Transaction, agent_id: uuid.UUID | None) -> bool:
+        return agent_id is not None and await self._leads.is_suspended(tx, agent_id)
 
-        Raises Conflict when she is not active, Unavailable when agents can't be asked.
+    async def owner_now(self, target_kind: str, target_id: uuid.UUID) -> Owner | None:
+        """The owner of a lead that waits; None when there is no such target. To be asked outside any transaction.
+
+        Raises Conflict when the owner is not active, Unavailable when it can't be asked for.
         """
         try:
-            found = await self._agents.owner_now(listing_id)
+            found = await self._owners[target_kind].owner_now(target_id)
         except NotFound:
             return None
         if not found.active:
-            raise Conflict("The listing's agent is not active.")
+            raise Conflict(f"The {target_kind}'s owner is not active.")
         return found.owner
 
     async def assign_later(self, tx: Transaction, lead_id: uuid.UUID, owner: Owner | None) -> None:
-        """Give a lead that waited to `owner`, unless suspended (Conflict); None is for a listing that never was."""
+        """Give a lead that waited to `owner`, unless suspended (Conflict); None is for a target that never was."""
         lead = await self._leads.locked(tx, lead_id)
-        if lead.owner_agent_id is not None or not lead.is_open:
+        if lead.is_owned or not lead.is_open:
             return  # Somebody was quicker.
         if owner is None:
+            reason = f"no such {lead.target_kind}"
             await self._pipeline.move(
-                tx, lead, LeadStage.JUNK, "There is no such listing.", lost_reason="no such listing"
+                tx, lead, LeadStage.JUNK, f"There is {reason}.", lost_reason=reason
             )
         else:
             await self._pipeline.give(tx, lead, owner)

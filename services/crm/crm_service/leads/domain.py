@@ -74,7 +74,7 @@ class Lead:
 
     id: uuid.UUID
     contact: Contact
-    # The office or solo agent it belongs to; None until it is assigned.
+    # The office, solo agent or builder it belongs to; None until it is assigned.
     account_id: uuid.UUID | None
     target_kind: str
     target_id: uuid.UUID
@@ -83,7 +83,9 @@ class Lead:
     campaign: str | None
     requirement: Requirement | None
     score: int | None
+    # Who answers: an agent or, about a project, its builder.
     owner_agent_id: uuid.UUID | None
+    owner_builder_id: uuid.UUID | None
     stage: LeadStage
     lost_reason: str | None
     # When it was given to its owner; None where that was before it was written down.
@@ -98,18 +100,29 @@ class Lead:
     def is_open(self) -> bool:
         return self.stage in OPEN
 
+    @property
+    def is_owned(self) -> bool:
+        return self.owner_agent_id is not None or self.owner_builder_id is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An agent who can be given leads."""
+    """Who can be given leads: an agent or, of leads about its projects, a builder."""
 
-    agent_id: uuid.UUID
+    agent_id: uuid.UUID | None
     office_id: uuid.UUID | None
+    builder_id: uuid.UUID | None = None
 
     @property
     def account_id(self) -> uuid.UUID:
-        """Whose contacts hers are: her office's or, without one, her own."""
-        return self.office_id or self.agent_id
+        """Whose contacts the owner's are: the builder's, her office's or, without one, her own."""
+        account_id = self.builder_id or self.office_id or self.agent_id
+        assert account_id is not None
+        return account_id
+
+    def has(self, lead: Lead) -> bool:
+        """Whether the lead is the owner's already."""
+        return (lead.owner_agent_id, lead.owner_builder_id) == (self.agent_id, self.builder_id)
 
 
 def check_move(stage: LeadStage, to: LeadStage) -> None:

@@ -22,7 +22,7 @@ from crm_service.metadata import metadata
 # Literal, so that the partial indexes serve the statements that say the same.
 HOLDS_TARGET = text("leads.stage not in ('booked', 'junk')")
 UNASSIGNED = text(
-    "leads.owner_agent_id is null and leads.target_kind = 'listing'"
+    "leads.owner_agent_id is null and leads.owner_builder_id is null"
     " and leads.stage not in ('booked', 'lost', 'junk')"
 )
 
@@ -30,7 +30,7 @@ contacts = Table(
     "contacts",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # The office or solo agent that knows her; null until her lead is assigned.
+    # The office, solo agent or builder that knows her; null until her lead is assigned.
     Column("account_id", Uuid),
     Column("phone", Text, nullable=False),
     Column("full_name", Text, nullable=False),
@@ -63,7 +63,9 @@ leads = Table(
     Column("localities", ARRAY(Text)),
     Column("possession", Text),
     Column("score", SmallInteger),
+    # Who answers: one of them at most.
     Column("owner_agent_id", Uuid),
+    Column("owner_builder_id", Uuid),
     Column("stage", Text, nullable=False),
     Column("lost_reason", Text),
     # When it was given to its owner, or made.
@@ -86,9 +88,16 @@ Index(
 )
 # The pipelines, newest first: ids are UUIDv7.
 Index("leads_owner_id", leads.c.owner_agent_id, leads.c.id)
+Index(
+    "leads_owner_builder_id",
+    leads.c.owner_builder_id,
+    leads.c.id,
+    postgresql_where=leads.c.owner_builder_id.is_not(None),
+)
 Index("leads_account_id", leads.c.account_id, leads.c.id)
 Index(
     "leads_unassigned",
+    leads.c.target_kind,
     leads.c.assign_after,
     postgresql_where=UNASSIGNED,
 )

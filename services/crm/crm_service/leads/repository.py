@@ -277,6 +277,7 @@ def lead_of(row: Any, contact: Contact | None = None) -> Lead:
         requirement=requirement,
         score=row["score"],
         owner_agent_id=row["owner_agent_id"],
+        owner_builder_id=row["owner_builder_id"],
         stage=LeadStage(row["stage"]),
         lost_reason=row["lost_reason"],
         assigned_at=row["assigned_at"],

@@ -9,7 +9,7 @@ from chassis.database import Transaction
 from chassis.errors import Conflict, InvalidArgument, NotFound, Violation, check_version
 from chassis.identity import Principal
 from chassis.india import INDIA
-from chassis.protobuf import timestamp
+from chassis.protobuf import fill
 from crm_service.activities.domain import ActivityKind
 from crm_service.activities.repository import ActivityRepository
 from crm_service.business_hours import BusinessHours
@@ -160,14 +160,18 @@ class LeadService:
         Raises Conflict while she is suspended.
         """
         check_open(lead)
-        if await self._leads.is_suspended(tx, owner.agent_id):
+        if owner.agent_id and await self._leads.is_suspended(tx, owner.agent_id):
             raise Conflict("The agent is suspended.")
-        changes: dict[str, Any] = {"owner_agent_id": owner.agent_id, **self.clock_from_now()}
+        changes: dict[str, Any] = {
+            "owner_agent_id": owner.agent_id,
+            "owner_builder_id": owner.builder_id,
+            **self.clock_from_now(),
+        }
         if lead.account_id != owner.account_id:
             contact = await self._leads.contact_in(tx, owner.account_id, lead.contact)
             changes |= {"account_id": owner.account_id, "contact": contact}
         if lead.stage is LeadStage.NEW:
-            text = "Assigned to an agent."
+            text = "Assigned to the builder." if owner.builder_id else "Assigned to an agent."
             lead = await self.move(tx, lead, LeadStage.ASSIGNED, text, user_id=user_id, **changes)
         else:
             lead = await self._leads.change(tx, lead, **changes)
@@ -204,18 +208,12 @@ class LeadService:
         return after
 
     async def announce(self, tx: Transaction, lead: Lead) -> None:
-        """`lead` has an owner, whose clock runs: tell the other services, and her."""
-        assert lead.owner_agent_id is not None
-        assert lead.sla_due_at is not None
-        tx.publish(
-            LeadAssigned(
-                lead_id=str(lead.id),
-                owner_agent_id=str(lead.owner_agent_id),
-                sla_due_at=timestamp(lead.sla_due_at),
-            ),
-            lead.id,
-        )
-        await self._notices.add(tx, lead.id, lead.owner_agent_id)
+        """`lead` has an owner, whose clock runs: tell the other services and, of an agent's, her."""
+        assigned = LeadAssigned()
+        fill(assigned, lead, "owner_agent_id", "owner_builder_id", "sla_due_at", lead_id=lead.id)
+        tx.publish(assigned, lead.id)
+        if lead.owner_agent_id is not None:
+            await self._notices.add(tx, lead.id, lead.owner_agent_id)
 
     async def hold(self, tx: Transaction, lead: Lead, until: datetime) -> None:
         """A unit is held for the person: the timeline tells."""
@@ -278,8 +276,10 @@ class LeadService:
 
 
 def works_on(caller: Principal, lead: Lead) -> bool:
-    """Whether the lead is the caller's own, or her office's when she administers it."""
+    """Whether the lead is the caller's own, or her office's when she administers it, or the builder's she acts for."""
     if caller.agent_id is not None and lead.owner_agent_id == caller.agent_id:
+        return True
+    if caller.builder_id is not None and lead.owner_builder_id == caller.builder_id:
         return True
     office_id = caller.administered_office_id
     return office_id is not None and lead.account_id == office_id
@@ -291,7 +291,7 @@ def sees(caller: Principal, lead: Lead) -> bool:
 
 
 def _own(caller: Principal, owner_agent_id: uuid.UUID | None) -> dict[str, uuid.UUID] | None:
-    """The columns that make a lead the caller's own, and the agent's she asked for; None when none can be."""
+    """The columns that make a lead the caller's own (an agent's before a builder's, of who is both), and the agent's she asked for; None when none can be."""
     own: dict[str, uuid.UUID] = {}
     if not caller.is_admin:
         office_id = caller.administered_office_id
@@ -299,6 +299,8 @@ def _own(caller: Principal, owner_agent_id: uuid.UUID | None) -> dict[str, uuid.
             own["account_id"] = office_id
         elif caller.agent_id is not None:
             own["owner_agent_id"] = caller.agent_id
+        elif caller.builder_id is not None:
+            own["owner_builder_id"] = caller.builder_id
         else:
             return None
     if owner_agent_id is not None:

@@ -25,6 +25,7 @@ _FIELDS = (
     "campaign",
     "score",
     "owner_agent_id",
+    "owner_builder_id",
     "stage",
     "lost_reason",
     "sla_due_at",
@@ -60,7 +61,7 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
         answer.CopyFrom(request.enquiry)
         answer.ClearField("lead")
         caller, call = principal_or_none(), current_call()
-        works = caller is not None and caller.agent_id is not None
+        works = caller is not None and bool(caller.agent_id or caller.builder_id)
         # What may have been stored before, or is answered with the lead itself, takes a transaction of its own.
         if not (works or call.idempotency or enquiry.external_id):
             lead_id = await self._batches.add(enquiry, owner)

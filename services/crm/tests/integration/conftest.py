@@ -1,4 +1,4 @@
-"""Crm over a real socket, with real Postgres and Valkey, and a small real server in the place of auth and agents."""
+"""Crm over a real socket, with real Postgres and Valkey, and a small real server in the place of auth, agents and projects."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -27,6 +27,7 @@ from propmubi.auth.v1 import auth_pb2, auth_pb2_grpc
 from propmubi.common.v1.event_pb2 import Event
 from propmubi.crm.v1.activities_pb2_grpc import ActivityServiceStub
 from propmubi.crm.v1.leads_pb2_grpc import LeadServiceStub
+from propmubi.projects.v1 import builders_pb2, projects_pb2, projects_pb2_grpc
 
 
 @dataclass
@@ -38,20 +39,28 @@ class Agent:
     rera_valid_to: date = date(2090, 3, 31)
 
 
+@dataclass
+class Builder:
+    id: uuid.UUID = field(default_factory=new_id)
+    active: bool = True
+
+
 class Peers(
     auth_pb2_grpc.AuthServiceServicer,
     listings_pb2_grpc.ListingServiceServicer,
     agents_pb2_grpc.AgentServiceServicer,
+    projects_pb2_grpc.ProjectServiceServicer,
 ):
-    """What crm needs of auth and agents."""
+    """What crm needs of auth, agents and projects."""
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
         self.agents: dict[str, Agent] = {}
         self.listings: dict[str, Agent] = {}
+        self.projects: dict[str, Builder] = {}
         self.drafts: set[str] = set()
         self.asked = 0
-        self.away = False
+        self.away = self.projects_away = False
 
     def add_agent(self, **about: Any) -> Agent:
         agent = Agent(**about)
@@ -64,6 +73,13 @@ class Peers(
         if not public:
             self.drafts.add(listing_id)
         return listing_id
+
+    def add_project(self, builder: "Builder", *, public: bool = True) -> str:
+        project_id = str(new_id())
+        self.projects[project_id] = builder
+        if not public:
+            self.drafts.add(project_id)
+        return project_id
 
     async def IssueServiceToken(self, request: Any, context: Any) -> Any:  # noqa: N802
         return auth_pb2.IssueServiceTokenResponse(
@@ -106,6 +122,26 @@ class Peers(
             status=status(agent),
             member_mobile_phone=agent.phone,
             rera_valid_to=agent.rera_valid_to.isoformat(),
+        )
+
+    async def GetProjectOwner(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked += 1
+        if self.projects_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        builder = self.projects.get(request.project_id)
+        if builder is None:
+            await refuse(context)
+        assert builder is not None
+        active, suspended = (
+            builders_pb2.BUILDER_STATUS_ACTIVE,
+            builders_pb2.BUILDER_STATUS_SUSPENDED,
+        )
+        return projects_pb2.ProjectOwner(
+            public=request.project_id not in self.drafts,
+            builder_id=str(builder.id),
+            user_id=str(builder.id),
+            builder_status=active if builder.active else suspended,
+            summary="Sahyadri Greens, Pune",
         )
 
 
@@ -169,6 +205,7 @@ async def crm(
     auth_pb2_grpc.add_AuthServiceServicer_to_server(peers, server)
     listings_pb2_grpc.add_ListingServiceServicer_to_server(peers, server)
     agents_pb2_grpc.add_AgentServiceServicer_to_server(peers, server)
+    projects_pb2_grpc.add_ProjectServiceServicer_to_server(peers, server)
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     async with (
@@ -179,6 +216,7 @@ async def crm(
             CrmSettings,
             auth_target=target,
             agents_target=target,
+            projects_target=target,
             sms_provider="file",
             assign_every_seconds=0.1,
             notify_every_seconds=0.1,

@@ -18,6 +18,7 @@ from crm_service.leads.models import suspended_agents
 from propmubi.agents.v1.events_pb2 import AgentSuspended
 from propmubi.crm.v1 import activities_pb2, leads_pb2
 from propmubi.crm.v1.leads_pb2 import CreateEnquiryRequest, Enquiry, GetLeadRequest, Lead
+from services.crm.tests.integration.conftest import Builder
 
 PHONE = "9876543210"
 NOWHERE = "01934f2e-0000-7000-8000-000000000000"
@@ -104,7 +105,9 @@ async def test_who_else_enquires_and_about_what_else_makes_another_lead(crm: Any
         await crm.leads().CreateEnquiry(enquiry(listing_id=first)),
         await crm.leads().CreateEnquiry(enquiry(listing_id=first, phone="9876543211")),
         await crm.leads().CreateEnquiry(enquiry(listing_id=second)),
-        await crm.leads().CreateEnquiry(enquiry(project_id=str(new_id()))),
+        await crm.leads().CreateEnquiry(
+            enquiry(project_id=crm.peers.add_project(Builder(active=False)))
+        ),
     ]
     assert len({answer.id for answer in answers}) == 4
     leads = [
@@ -113,6 +116,76 @@ async def test_who_else_enquires_and_about_what_else_makes_another_lead(crm: Any
     ]
     assert leads[0].contact == leads[2].contact  # One person, one contact of the agent's.
     assert leads[3].stage == leads_pb2.LEAD_STAGE_NEW
+
+
+async def test_an_enquiry_about_a_project_is_its_builders(crm: Any) -> None:
+    sahyadri, rival = Builder(), Builder()
+    project_id = crm.peers.add_project(sahyadri)
+    answer = await crm.leads().CreateEnquiry(enquiry(project_id=project_id))
+    hers, theirs = (crm.leads(crm.tokens.builder(builder.id)) for builder in (sahyadri, rival))
+    lead = await hers.GetLead(GetLeadRequest(lead_id=answer.id))
+    assert (lead.owner_builder_id, lead.owner_agent_id) == (str(sahyadri.id), "")
+    assert lead.stage == leads_pb2.LEAD_STAGE_ASSIGNED
+    assert lead.HasField("sla_due_at")
+    assert list((await hers.ListLeads(leads_pb2.ListLeadsRequest())).leads) == [lead]
+    assert not (await theirs.ListLeads(leads_pb2.ListLeadsRequest())).leads
+    with pytest.raises(NotFound):
+        await theirs.GetLead(GetLeadRequest(lead_id=answer.id))
+    again = await hers.CreateEnquiry(enquiry(project_id=project_id))
+    assert again.lead.id == answer.id
+    call = activities_pb2.CreateActivityRequest(
+        lead_id=lead.id,
+        activity=activities_pb2.Activity(kind=activities_pb2.ACTIVITY_KIND_CALL, text="Called."),
+    )
+    await crm.activities(crm.tokens.builder(sahyadri.id)).CreateActivity(call)
+    lost = leads_pb2.SetLeadStageRequest(
+        lead_id=lead.id, stage=leads_pb2.LEAD_STAGE_LOST, lost_reason="Bought elsewhere."
+    )
+    assert (await hers.SetLeadStage(lost)).HasField("first_responded_at")
+    await crm.leads().CreateEnquiry(enquiry(project_id=project_id))
+    lead = await hers.GetLead(GetLeadRequest(lead_id=answer.id))
+    assert (lead.stage, lead.owner_builder_id) == (leads_pb2.LEAD_STAGE_REENGAGED, str(sahyadri.id))
+    assert await events(crm) == [
+        *("lead.created", "lead.assigned", "lead.responded", "lead.stage_changed"),
+        *("lead.stage_changed", "lead.assigned"),
+    ]
+    for nowhere in (NOWHERE, crm.peers.add_project(sahyadri, public=False)):
+        with pytest.raises(InvalidArgument) as refused:
+            await crm.leads().CreateEnquiry(enquiry(project_id=nowhere))
+        assert [violation.field for violation in refused.value.violations] == ["project_id"]
+
+
+async def test_a_projects_lead_waits_for_projects_and_for_its_builder_but_not_for_agents(
+    crm: Any,
+) -> None:
+    sahyadri = Builder(active=False)
+    project_id = crm.peers.add_project(sahyadri)
+    crm.peers.away = crm.peers.projects_away = True
+    waiting = await crm.leads().CreateEnquiry(enquiry(listing_id=str(new_id())))
+    answer = await crm.leads().CreateEnquiry(enquiry(project_id=project_id))
+    stub = crm.leads(crm.tokens.admin())
+
+    async def stage(lead_id: str) -> int:
+        return int((await stub.GetLead(GetLeadRequest(lead_id=lead_id))).stage)
+
+    assert await stage(answer.id) == leads_pb2.LEAD_STAGE_NEW
+    asked = crm.peers.asked
+    crm.peers.projects_away = False
+
+    async def asked_for() -> bool:
+        return bool(crm.peers.asked > asked + 3)
+
+    await eventually(asked_for)
+    assert await stage(answer.id) == leads_pb2.LEAD_STAGE_NEW
+    sahyadri.active = True
+    async with crm.running.database.transaction() as tx:
+        await tx.connection.exec_driver_sql("update leads set assign_after = now()")
+
+    async def assigned() -> bool:
+        return await stage(answer.id) == leads_pb2.LEAD_STAGE_ASSIGNED
+
+    await eventually(assigned)
+    assert await stage(waiting.id) == leads_pb2.LEAD_STAGE_NEW
 
 
 async def test_the_owner_sees_the_lead_in_the_answer_and_others_do_not(crm: Any) -> None:

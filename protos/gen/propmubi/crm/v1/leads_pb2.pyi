@@ -33,7 +33,7 @@ class _LeadStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeadStage.V
     LEAD_STAGE_NEW: _LeadStage.ValueType  # 1
     """Enquired; nobody owns it yet."""
     LEAD_STAGE_ASSIGNED: _LeadStage.ValueType  # 2
-    """An agent owns it, and her first-response clock runs."""
+    """An agent or a builder owns it, and the first-response clock runs."""
     LEAD_STAGE_CONTACTED: _LeadStage.ValueType  # 3
     """They talked."""
     LEAD_STAGE_QUALIFIED: _LeadStage.ValueType  # 4
@@ -61,7 +61,7 @@ LEAD_STAGE_UNSPECIFIED: LeadStage.ValueType  # 0
 LEAD_STAGE_NEW: LeadStage.ValueType  # 1
 """Enquired; nobody owns it yet."""
 LEAD_STAGE_ASSIGNED: LeadStage.ValueType  # 2
-"""An agent owns it, and her first-response clock runs."""
+"""An agent or a builder owns it, and the first-response clock runs."""
 LEAD_STAGE_CONTACTED: LeadStage.ValueType  # 3
 """They talked."""
 LEAD_STAGE_QUALIFIED: LeadStage.ValueType  # 4
@@ -198,6 +198,7 @@ class Lead(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    OWNER_BUILDER_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The lead's id."""
     listing_id: _builtins.str
@@ -213,13 +214,15 @@ class Lead(_message.Message):
     score: _builtins.int
     """How promising she is, from 0 to 100."""
     owner_agent_id: _builtins.str
-    """The agent who answers; absent while nobody does."""
+    """The agent who answers; absent while none does."""
     stage: Global___LeadStage.ValueType
     """How far we got."""
     lost_reason: _builtins.str
     """Why it was lost, or is junk."""
     version: _builtins.int
     """Counts the changes; the ETag is made from it."""
+    owner_builder_id: _builtins.str
+    """The builder who answers, about its project, unless an agent does."""
     @_builtins.property
     def contact(self) -> Global___Contact:
         """Who enquired."""
@@ -264,10 +267,11 @@ class Lead(_message.Message):
         version: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        owner_builder_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_campaign", b"_campaign", "_lost_reason", b"_lost_reason", "_owner_agent_id", b"_owner_agent_id", "_requirement", b"_requirement", "_score", b"_score", "_source", b"_source", "_sub_source", b"_sub_source", "campaign", b"campaign", "contact", b"contact", "created_at", b"created_at", "first_responded_at", b"first_responded_at", "listing_id", b"listing_id", "lost_reason", b"lost_reason", "owner_agent_id", b"owner_agent_id", "project_id", b"project_id", "requirement", b"requirement", "score", b"score", "sla_due_at", b"sla_due_at", "source", b"source", "sub_source", b"sub_source", "target", b"target", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_campaign", b"_campaign", "_lost_reason", b"_lost_reason", "_owner_agent_id", b"_owner_agent_id", "_owner_builder_id", b"_owner_builder_id", "_requirement", b"_requirement", "_score", b"_score", "_source", b"_source", "_sub_source", b"_sub_source", "campaign", b"campaign", "contact", b"contact", "created_at", b"created_at", "first_responded_at", b"first_responded_at", "listing_id", b"listing_id", "lost_reason", b"lost_reason", "owner_agent_id", b"owner_agent_id", "owner_builder_id", b"owner_builder_id", "project_id", b"project_id", "requirement", b"requirement", "score", b"score", "sla_due_at", b"sla_due_at", "source", b"source", "sub_source", b"sub_source", "target", b"target", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_campaign", b"_campaign", "_lost_reason", b"_lost_reason", "_owner_agent_id", b"_owner_agent_id", "_requirement", b"_requirement", "_score", b"_score", "_source", b"_source", "_sub_source", b"_sub_source", "campaign", b"campaign", "contact", b"contact", "created_at", b"created_at", "first_responded_at", b"first_responded_at", "id", b"id", "listing_id", b"listing_id", "lost_reason", b"lost_reason", "owner_agent_id", b"owner_agent_id", "project_id", b"project_id", "requirement", b"requirement", "score", b"score", "sla_due_at", b"sla_due_at", "source", b"source", "stage", b"stage", "sub_source", b"sub_source", "target", b"target", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_campaign", b"_campaign", "_lost_reason", b"_lost_reason", "_owner_agent_id", b"_owner_agent_id", "_owner_builder_id", b"_owner_builder_id", "_requirement", b"_requirement", "_score", b"_score", "_source", b"_source", "_sub_source", b"_sub_source", "campaign", b"campaign", "contact", b"contact", "created_at", b"created_at", "first_responded_at", b"first_responded_at", "id", b"id", "listing_id", b"listing_id", "lost_reason", b"lost_reason", "owner_agent_id", b"owner_agent_id", "owner_builder_id", b"owner_builder_id", "project_id", b"project_id", "requirement", b"requirement", "score", b"score", "sla_due_at", b"sla_due_at", "source", b"source", "stage", b"stage", "sub_source", b"sub_source", "target", b"target", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__campaign: _TypeAlias = _typing.Literal["campaign"]  # noqa: Y015
     _WhichOneofArgType__campaign: _TypeAlias = _typing.Literal["_campaign", b"_campaign"]  # noqa: Y015
@@ -275,6 +279,8 @@ class Lead(_message.Message):
     _WhichOneofArgType__lost_reason: _TypeAlias = _typing.Literal["_lost_reason", b"_lost_reason"]  # noqa: Y015
     _WhichOneofReturnType__owner_agent_id: _TypeAlias = _typing.Literal["owner_agent_id"]  # noqa: Y015
     _WhichOneofArgType__owner_agent_id: _TypeAlias = _typing.Literal["_owner_agent_id", b"_owner_agent_id"]  # noqa: Y015
+    _WhichOneofReturnType__owner_builder_id: _TypeAlias = _typing.Literal["owner_builder_id"]  # noqa: Y015
+    _WhichOneofArgType__owner_builder_id: _TypeAlias = _typing.Literal["_owner_builder_id", b"_owner_builder_id"]  # noqa: Y015
     _WhichOneofReturnType__requirement: _TypeAlias = _typing.Literal["requirement"]  # noqa: Y015
     _WhichOneofArgType__requirement: _TypeAlias = _typing.Literal["_requirement", b"_requirement"]  # noqa: Y015
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
@@ -292,6 +298,8 @@ class Lead(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__owner_agent_id) -> _WhichOneofReturnType__owner_agent_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner_builder_id) -> _WhichOneofReturnType__owner_builder_id | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__requirement) -> _WhichOneofReturnType__requirement | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
@@ -306,7 +314,7 @@ Global___Lead: _TypeAlias = Lead  # noqa: Y015
 
 @_typing.final
 class Contact(_message.Message):
-    """A person, as one office or solo agent knows her."""
+    """A person, as one office, solo agent or builder knows her."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

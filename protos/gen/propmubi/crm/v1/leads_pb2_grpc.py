@@ -79,7 +79,7 @@ class LeadServiceServicer:
     def CreateEnquiry(self, request, context):
         """Enquire about a listing or a project.
 
-        Anyone may. The enquiry makes a lead for the listing's agent, who answers within business hours.
+        Anyone may. The enquiry makes a lead for the listing's agent or the project's builder, who answers within business hours.
         Enquiring again while the lead is open (or lost: it is then reengaged) adds to it instead: 200
         with the same `id`. So does an `external_id` that came before, without a trace on the timeline.
         The answer shows the id and what was sent; `lead` is shown to whom it belongs alone.
@@ -91,7 +91,7 @@ class LeadServiceServicer:
     def GetLead(self, request, context):
         """One lead.
 
-        Seen by the agent who owns it, by the administrator of her office and by administrators.
+        Seen by the agent or the builder who owns it, by the administrator of her office and by administrators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +100,7 @@ class LeadServiceServicer:
     def ListLeads(self, request, context):
         """The pipeline: one's own leads, newest first.
 
-        An agent's are those she owns, an office administrator's those of the office, an
+        An agent's or a builder's are those they own, an office administrator's those of the office, an
         administrator's all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

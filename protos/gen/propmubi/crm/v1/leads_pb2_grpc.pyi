@@ -36,7 +36,7 @@ class LeadServiceStub:
     CreateEnquiry: _grpc.UnaryUnaryMultiCallable[_leads_pb2.CreateEnquiryRequest, _leads_pb2.Enquiry]
     """Enquire about a listing or a project.
 
-    Anyone may. The enquiry makes a lead for the listing's agent, who answers within business hours.
+    Anyone may. The enquiry makes a lead for the listing's agent or the project's builder, who answers within business hours.
     Enquiring again while the lead is open (or lost: it is then reengaged) adds to it instead: 200
     with the same `id`. So does an `external_id` that came before, without a trace on the timeline.
     The answer shows the id and what was sent; `lead` is shown to whom it belongs alone.
@@ -44,12 +44,12 @@ class LeadServiceStub:
     GetLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.GetLeadRequest, _leads_pb2.Lead]
     """One lead.
 
-    Seen by the agent who owns it, by the administrator of her office and by administrators.
+    Seen by the agent or the builder who owns it, by the administrator of her office and by administrators.
     """
     ListLeads: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListLeadsRequest, _leads_pb2.ListLeadsResponse]
     """The pipeline: one's own leads, newest first.
 
-    An agent's are those she owns, an office administrator's those of the office, an
+    An agent's or a builder's are those they own, an office administrator's those of the office, an
     administrator's all.
     """
     GetLeadBoard: _grpc.UnaryUnaryMultiCallable[_leads_pb2.GetLeadBoardRequest, _leads_pb2.LeadBoard]
@@ -78,7 +78,7 @@ class LeadServiceAsyncStub(LeadServiceStub):
     CreateEnquiry: _aio.UnaryUnaryMultiCallable[_leads_pb2.CreateEnquiryRequest, _leads_pb2.Enquiry]  # type: ignore[assignment]
     """Enquire about a listing or a project.
 
-    Anyone may. The enquiry makes a lead for the listing's agent, who answers within business hours.
+    Anyone may. The enquiry makes a lead for the listing's agent or the project's builder, who answers within business hours.
     Enquiring again while the lead is open (or lost: it is then reengaged) adds to it instead: 200
     with the same `id`. So does an `external_id` that came before, without a trace on the timeline.
     The answer shows the id and what was sent; `lead` is shown to whom it belongs alone.
@@ -86,12 +86,12 @@ class LeadServiceAsyncStub(LeadServiceStub):
     GetLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.GetLeadRequest, _leads_pb2.Lead]  # type: ignore[assignment]
     """One lead.
 
-    Seen by the agent who owns it, by the administrator of her office and by administrators.
+    Seen by the agent or the builder who owns it, by the administrator of her office and by administrators.
     """
     ListLeads: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListLeadsRequest, _leads_pb2.ListLeadsResponse]  # type: ignore[assignment]
     """The pipeline: one's own leads, newest first.
 
-    An agent's are those she owns, an office administrator's those of the office, an
+    An agent's or a builder's are those they own, an office administrator's those of the office, an
     administrator's all.
     """
     GetLeadBoard: _aio.UnaryUnaryMultiCallable[_leads_pb2.GetLeadBoardRequest, _leads_pb2.LeadBoard]  # type: ignore[assignment]
@@ -123,7 +123,7 @@ class LeadServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_leads_pb2.Enquiry, _abc.Awaitable[_leads_pb2.Enquiry]]:
         """Enquire about a listing or a project.
 
-        Anyone may. The enquiry makes a lead for the listing's agent, who answers within business hours.
+        Anyone may. The enquiry makes a lead for the listing's agent or the project's builder, who answers within business hours.
         Enquiring again while the lead is open (or lost: it is then reengaged) adds to it instead: 200
         with the same `id`. So does an `external_id` that came before, without a trace on the timeline.
         The answer shows the id and what was sent; `lead` is shown to whom it belongs alone.
@@ -137,7 +137,7 @@ class LeadServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_leads_pb2.Lead, _abc.Awaitable[_leads_pb2.Lead]]:
         """One lead.
 
-        Seen by the agent who owns it, by the administrator of her office and by administrators.
+        Seen by the agent or the builder who owns it, by the administrator of her office and by administrators.
         """
 
     @_abc_1.abstractmethod
@@ -148,7 +148,7 @@ class LeadServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_leads_pb2.ListLeadsResponse, _abc.Awaitable[_leads_pb2.ListLeadsResponse]]:
         """The pipeline: one's own leads, newest first.
 
-        An agent's are those she owns, an office administrator's those of the office, an
+        An agent's or a builder's are those they own, an office administrator's those of the office, an
         administrator's all.
         """
 

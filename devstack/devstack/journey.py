@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -254,7 +255,14 @@ class Journey:
         self._step(
             "Meera is verified and puts a project on sale", f"{len(units)} units in {tower['name']}"
         )
+        name = project["project_name"]
+        self._wait("its name", lambda: self._suggests(name, project["id"]), within=EVENT_SECONDS)
+        self._step(f"who types {name[:-2]} is told of it", name)
         return units[0]
+
+    def _suggests(self, name: str, project_id: str) -> bool:
+        found = self._call("GET", f"/v1/suggest?q={quote(name[:-2])}")["places"]
+        return any(place.get("id") == project_id for place in found)
 
     def _hold(self, unit: dict[str, Any], lead: dict[str, Any]) -> None:
         path = f"/v1/units/{unit['id']}/hold"
@@ -403,7 +411,7 @@ def rotate_keys(platform: Platform, var: Path, *, leaked: bool) -> None:
 
 def _project(locality: str) -> dict[str, Any]:
     return {
-        "project_name": "Sahyadri Greens",
+        "project_name": f"{locality} Greens",
         "rera_project_no": "P52100012345",
         "rera_valid_to": _days_from_now(1_200),
         "possession_date": _days_from_now(900),

@@ -93,7 +93,7 @@ def wire(service: Service) -> list[str]:
     service.every(MATCH_SECONDS, "match saved searches", matching)
     service.every(WITHDRAW_SECONDS, "withdraw", sweep(service.database, agents.withdraw_more))
     service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
-    service.consume("projects", ListingConsumers(listings).of_projects)
+    service.consume("projects", ListingConsumers(listings, search).of_projects)
     service.consume("agents", SavedSearchConsumers(saved_searches).of_agents)
     of_people = PeopleConsumers(agents, offices, saved_searches)
     service.consume("auth", of_people.of_auth)

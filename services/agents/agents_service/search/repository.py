@@ -14,7 +14,9 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    delete,
     func,
+    insert,
     literal_column,
     select,
     text,
@@ -53,6 +55,20 @@ _PROJECTS = select(places.c.reference_id).where(
     places.c.kind == "project",
     places.c.builder_id == any_(bindparam("builder_ids", type_=ARRAY(Uuid))),
 )
+
+
+_NAME = insert(places).values(
+    kind=bindparam("kind"),
+    folded=func.fold(bindparam("name")),
+    name=bindparam("name"),
+    city=bindparam("city"),
+    reference_id=bindparam("reference_id"),
+    builder_id=bindparam("builder_id"),
+)
+
+
+def _named(kind: str, reference_id: uuid.UUID, name: str) -> dict[str, Any]:
+    return {"kind": kind, "reference_id": reference_id, "name": name}
 
 
 def _suggested(*, of_city: bool) -> Select[Any]:
@@ -281,6 +297,46 @@ class SearchRepository:
             _COUNT,
             {"folded": [alias for alias, _ in aliases], "names": [name for _, name in aliases]},
         )
+
+    async def name_project(
+        self, tx: Transaction, project_id: uuid.UUID, builder_id: uuid.UUID, name: str, city: str
+    ) -> None:
+        """The project is found by this name and no other."""
+        await self.forget(tx, project_id)
+        await tx.execute(
+            _NAME, {**_named("project", project_id, name), "city": city, "builder_id": builder_id}
+        )
+
+    async def name_builder(self, tx: Transaction, builder_id: uuid.UUID, name: str) -> None:
+        """The builder is found by this name and no other, if any of its projects is found."""
+        await self.forget(tx, builder_id)
+        if await self._has_projects(tx, builder_id):
+            await tx.execute(
+                _NAME, {**_named("builder", builder_id, name), "city": "", "builder_id": None}
+            )
+
+    async def is_named(self, tx: Transaction, reference_id: uuid.UUID) -> bool:
+        """Whether a project or builder is found by a name."""
+        found = await tx.execute(select(places.c.id).where(places.c.reference_id == reference_id))
+        return found.first() is not None
+
+    async def forget(self, tx: Transaction, reference_id: uuid.UUID) -> None:
+        """A project or builder is found by no name."""
+        await tx.execute(delete(places).where(places.c.reference_id == reference_id))
+
+    async def forget_project(
+        self, tx: Transaction, project_id: uuid.UUID, builder_id: uuid.UUID
+    ) -> None:
+        """A project is found by no name, nor is its builder, if that was its last."""
+        await self.forget(tx, project_id)
+        if not await self._has_projects(tx, builder_id):
+            await self.forget(tx, builder_id)
+
+    async def _has_projects(self, tx: Transaction, builder_id: uuid.UUID) -> bool:
+        found = await tx.execute(
+            select(places.c.id).where(places.c.builder_id == builder_id).limit(1)
+        )
+        return found.first() is not None
 
     async def similar(self, listing_id: uuid.UUID) -> list[Found]:
         """The listings most like a public one, the likest first; raises NotFound."""

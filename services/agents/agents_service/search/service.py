@@ -123,6 +123,38 @@ class SearchService:
         """Bring places up to date with the listings that are active."""
         await self._repository.count_places(tx)
 
+    async def name_project(
+        self, tx: Transaction, project_id: uuid.UUID, builder_id: uuid.UUID, name: str, city: str
+    ) -> None:
+        """A project on sale is found by its name."""
+        await self._repository.name_project(tx, project_id, builder_id, name, city)
+
+    async def rename_project(
+        self, tx: Transaction, project_id: uuid.UUID, builder_id: uuid.UUID, name: str, city: str
+    ) -> None:
+        """A project is called otherwise; one that is not found by its name stays so."""
+        if await self._repository.is_named(tx, project_id):
+            await self._repository.name_project(tx, project_id, builder_id, name, city)
+
+    async def forget_project(
+        self, tx: Transaction, project_id: uuid.UUID, builder_id: uuid.UUID
+    ) -> None:
+        """A project that left the market is found by its name no more."""
+        await self._repository.forget_project(tx, project_id, builder_id)
+
+    async def name_builder(self, tx: Transaction, builder_id: uuid.UUID, name: str) -> None:
+        """A builder with projects on sale is found by its name."""
+        await self._repository.name_builder(tx, builder_id, name)
+
+    async def rename_builder(self, tx: Transaction, builder_id: uuid.UUID, name: str) -> None:
+        """A builder is called otherwise; one that is not found by its name stays so."""
+        if await self._repository.is_named(tx, builder_id):
+            await self._repository.name_builder(tx, builder_id, name)
+
+    async def forget_builder(self, tx: Transaction, builder_id: uuid.UUID) -> None:
+        """A suspended builder is found by its name no more."""
+        await self._repository.forget(tx, builder_id)
+
     async def asked(self, filters: Mapping[str, Any]) -> Asked:
         """What `filters` ask for; raises InvalidArgument naming each that can't be."""
         wanted = {name: value for name, value in filters.items() if name != "standard_status"}

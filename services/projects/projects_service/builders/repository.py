@@ -12,7 +12,7 @@ from chassis.database import Database, Transaction
 from chassis.errors import AlreadyExists, NotFound, StaleVersion
 from chassis.ids import new_id
 from projects_service import history
-from projects_service.builders.domain import Builder, BuilderStatus, Company
+from projects_service.builders.domain import Builder, BuilderStatus, Company, not_active
 from projects_service.builders.models import builders
 
 _GET = select(builders).where(builders.c.id == bindparam("id"))
@@ -57,12 +57,17 @@ class BuilderRepository:
         row = found.mappings().first()
         return None if row is None else _existing(row)
 
-    async def is_active(self, tx: Transaction, builder_id: uuid.UUID) -> bool:
-        """Whether the builder is active, and stays so until the transaction ends."""
+    async def active_name(self, tx: Transaction, builder_id: uuid.UUID) -> str:
+        """What the builder is called, which stays so and active until the transaction ends; raises Conflict unless it is."""
         found = await tx.execute(
-            select(builders.c.status).where(builders.c.id == builder_id).with_for_update(read=True)
+            select(builders.c.builder_name)
+            .where(builders.c.id == builder_id, builders.c.status == BuilderStatus.ACTIVE)
+            .with_for_update(read=True)
         )
-        return found.scalar() == BuilderStatus.ACTIVE
+        name: str | None = found.scalar()
+        if name is None:
+            raise not_active()
+        return name
 
     async def add(
         self, tx: Transaction, user_id: uuid.UUID, company: Company, verification_status: str

@@ -10,7 +10,7 @@ from chassis.errors import PermissionDenied, check_version
 from chassis.identity import Principal
 from projects_service.builders.domain import Builder, BuilderStatus, Company, moved
 from projects_service.builders.repository import BuilderRepository, not_found
-from propmubi.projects.v1.events_pb2 import BuilderSuspended, BuilderVerified
+from propmubi.projects.v1.events_pb2 import BuilderRenamed, BuilderSuspended, BuilderVerified
 
 
 class BuilderService:
@@ -67,7 +67,11 @@ class BuilderService:
                 wanted.get("rera_state", builder.rera_state),
                 wanted.get("rera_promoter_no", builder.rera_promoter_no),
             )
-        return await self._builders.change(tx, builder, wanted, caller.subject)
+        after = await self._builders.change(tx, builder, wanted, caller.subject)
+        if after.builder_name != builder.builder_name:
+            renamed = BuilderRenamed(builder_id=str(after.id), builder_name=after.builder_name)
+            tx.publish(renamed, after.id)
+        return after
 
     async def move(
         self,
@@ -92,8 +96,11 @@ class BuilderService:
     ) -> Builder:
         status = moved(builder, move).status
         builder = await self._builders.change(tx, builder, {"status": status}, by, reason)
-        event = BuilderVerified if status is BuilderStatus.ACTIVE else BuilderSuspended
-        tx.publish(event(builder_id=str(builder.id), user_id=str(builder.user_id)), builder.id)
+        ids = {"builder_id": str(builder.id), "user_id": str(builder.user_id)}
+        if status is BuilderStatus.ACTIVE:
+            tx.publish(BuilderVerified(builder_name=builder.builder_name, **ids), builder.id)
+        else:
+            tx.publish(BuilderSuspended(**ids), builder.id)
         return builder
 
 

@@ -10,7 +10,6 @@ from chassis.database import Transaction
 from chassis.errors import PermissionDenied, check_version
 from chassis.identity import Principal
 from chassis.india import today
-from projects_service.builders.domain import not_active
 from projects_service.builders.repository import BuilderRepository
 from projects_service.history import CLOCK
 from projects_service.projects.domain import (
@@ -26,7 +25,7 @@ from projects_service.projects.domain import (
     moved,
 )
 from projects_service.projects.repository import ProjectRepository, not_found
-from propmubi.projects.v1.events_pb2 import ProjectLapsed, ProjectPublished
+from propmubi.projects.v1.events_pb2 import ProjectLapsed, ProjectPublished, ProjectUpdated
 
 
 class ProjectService:
@@ -42,8 +41,7 @@ class ProjectService:
         """A draft of the caller's builder; raises Conflict while it is not active."""
         wanted = Description(**description)
         builder_id = builder_of(caller)
-        if not await self._builders.is_active(tx, builder_id):
-            raise not_active()
+        await self._builders.active_name(tx, builder_id)
         return await self._projects.add(tx, builder_id, wanted, _verification(wanted))
 
     async def get(self, caller: Principal | None, project_id: uuid.UUID) -> Project:
@@ -73,7 +71,10 @@ class ProjectService:
         check_version(expected_version, project.version)
         after = changed(project, replace(project, **changes))
         wanted = {**changes, "verification_status": _verification(after)}
-        return await self._projects.change(tx, project, wanted, caller.subject)
+        after = await self._projects.change(tx, project, wanted, caller.subject)
+        if project.is_public:
+            tx.publish(ProjectUpdated(fields=changes, **_said_of(after)), after.id)
+        return after
 
     async def move(
         self, tx: Transaction, caller: Principal, project_id: uuid.UUID, status: ProjectStatus
@@ -81,15 +82,11 @@ class ProjectService:
         """Move the caller's own project, and tell the other services when it goes on sale."""
         project = await self._own(tx, caller, project_id)
         after = moved(project, status, today())
-        if status is ProjectStatus.SELLING and not await self._builders.is_active(
-            tx, project.builder_id
-        ):
-            raise not_active()
-        project = await self._projects.change(tx, project, {"status": after.status}, caller.subject)
         if status is ProjectStatus.SELLING:
-            event = ProjectPublished(project_id=str(project.id), builder_id=str(project.builder_id))
-            tx.publish(event, project.id)
-        return project
+            builder_name = await self._builders.active_name(tx, project.builder_id)
+            published = ProjectPublished(builder_name=builder_name, **_said_of(project))
+            tx.publish(published, project.id)
+        return await self._projects.change(tx, project, {"status": after.status}, caller.subject)
 
     async def lapse(self, tx: Transaction) -> int:
         """Take projects past their registration off the market; how many, LAPSE_BATCH at most."""
@@ -170,6 +167,17 @@ def builder_of(caller: Principal) -> uuid.UUID:
 
 def _owns(caller: Principal | None, project: Project) -> bool:
     return caller is not None and caller.builder_id == project.builder_id
+
+
+def _said_of(project: Project) -> dict[str, str]:
+    """What events say of a project that is public, and so has an address."""
+    assert project.address is not None
+    return {
+        "project_id": str(project.id),
+        "builder_id": str(project.builder_id),
+        "project_name": project.project_name,
+        "city": project.address.city,
+    }
 
 
 def _verification(description: Description) -> str:

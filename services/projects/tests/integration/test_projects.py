@@ -113,6 +113,7 @@ async def test_a_registered_project_keeps_what_it_was_registered_with(service: A
         service, token, project.id, "amenities", project_name="Sahyadri Hills", version=2
     )
     assert (changed.project_name, list(changed.amenities)) == ("Sahyadri Hills", [])
+    assert await service.events(project.id) == ["project.updated"]
     with pytest.raises(StaleVersion):
         await update(service, token, project.id, project_name="Other", version=2)
     with pytest.raises(NotFound):
@@ -140,6 +141,7 @@ async def test_a_project_past_its_registration_lapses_once_and_is_renewed(servic
     assert await service.events(project_id) == [
         "project.published",
         "project.lapsed",
+        "project.updated",
         "project.published",
     ]
 

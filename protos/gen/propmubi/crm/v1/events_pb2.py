@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from propmubi.options.v1 import options_pb2 as propmubi_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpropmubi/crm/v1/events.proto\x12\x0fpropmubi.crm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"0\n\x0bLeadCreated\x12\x0f\n\x07lead_id\x18\x01 \x01(\t:\x10\x8a\xb5\x18\x0clead.created\"\xae\x01\n\x0cLeadAssigned\x12\x0f\n\x07lead_id\x18\x01 \x01(\t\x12\x16\n\x0eowner_agent_id\x18\x02 \x01(\t\x12.\n\nsla_due_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10owner_builder_id\x18\x04 \x01(\tH\x00\x88\x01\x01:\x11\x8a\xb5\x18\rlead.assignedB\x13\n\x11_owner_builder_id\"\xb2\x01\n\rLeadResponded\x12\x0f\n\x07lead_id\x18\x01 \x01(\t\x12\x16\n\x0eowner_agent_id\x18\x02 \x01(\t\x12\x30\n\x0cresponded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10owner_builder_id\x18\x04 \x01(\tH\x00\x88\x01\x01:\x12\x8a\xb5\x18\x0elead.respondedB\x13\n\x11_owner_builder_id\"a\n\x10LeadStageChanged\x12\x0f\n\x07lead_id\x18\x01 \x01(\t\x12\x12\n\nfrom_stage\x18\x02 \x01(\t\x12\x10\n\x08to_stage\x18\x03 \x01(\t:\x16\x8a\xb5\x18\x12lead.stage_changedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpropmubi/crm/v1/events.proto\x12\x0fpropmubi.crm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"0\n\x0bLeadCreated\x12\x0f\n\x07lead_id\x18\x01 \x01(\t:\x10\x8a\xb5\x18\x0clead.created\"\xae\x01\n\x0cLeadAssigned\x12\x0f\n\x07lead_id\x18\x01 \x01(\t\x12\x16\n\x0eowner_agent_id\x18\x02 \x01(\t\x12.\n\nsla_due_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10owner_builder_id\x18\x04 \x01(\tH\x00\x88\x01\x01:\x11\x8a\xb5\x18\rlead.assignedB\x13\n\x11_owner_builder_id\"\xe6\x01\n\rLeadResponded\x12\x0f\n\x07lead_id\x18\x01 \x01(\t\x12\x16\n\x0eowner_agent_id\x18\x02 \x01(\t\x12\x30\n\x0cresponded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10response_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1d\n\x10owner_builder_id\x18\x05 \x01(\tH\x01\x88\x01\x01:\x12\x8a\xb5\x18\x0elead.respondedB\x13\n\x11_response_secondsB\x13\n\x11_owner_builder_id\"a\n\x10LeadStageChanged\x12\x0f\n\x07lead_id\x18\x01 \x01(\t\x12\x12\n\nfrom_stage\x18\x02 \x01(\t\x12\x10\n\x08to_stage\x18\x03 \x01(\t:\x16\x8a\xb5\x18\x12lead.stage_changedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEADASSIGNED']._serialized_start=168
   _globals['_LEADASSIGNED']._serialized_end=342
   _globals['_LEADRESPONDED']._serialized_start=345
-  _globals['_LEADRESPONDED']._serialized_end=523
-  _globals['_LEADSTAGECHANGED']._serialized_start=525
-  _globals['_LEADSTAGECHANGED']._serialized_end=622
+  _globals['_LEADRESPONDED']._serialized_end=575
+  _globals['_LEADSTAGECHANGED']._serialized_start=577
+  _globals['_LEADSTAGECHANGED']._serialized_end=674
 # @@protoc_insertion_point(module_scope)

@@ -86,11 +86,16 @@ class LeadResponded(_message.Message):
     LEAD_ID_FIELD_NUMBER: _builtins.int
     OWNER_AGENT_ID_FIELD_NUMBER: _builtins.int
     RESPONDED_AT_FIELD_NUMBER: _builtins.int
+    RESPONSE_SECONDS_FIELD_NUMBER: _builtins.int
     OWNER_BUILDER_ID_FIELD_NUMBER: _builtins.int
     lead_id: _builtins.str
     """The lead."""
     owner_agent_id: _builtins.str
     """Who responded; empty when a builder did."""
+    response_seconds: _builtins.int
+    """How long the owner took since the lead was given to her, in seconds by the first-response clock, which runs in
+    business hours only. Absent when somebody else of her office responded.
+    """
     owner_builder_id: _builtins.str
     """The builder who did."""
     @_builtins.property
@@ -103,15 +108,21 @@ class LeadResponded(_message.Message):
         lead_id: _builtins.str = ...,
         owner_agent_id: _builtins.str = ...,
         responded_at: _timestamp_pb2.Timestamp | None = ...,
+        response_seconds: _builtins.int | None = ...,
         owner_builder_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner_builder_id", b"_owner_builder_id", "owner_builder_id", b"owner_builder_id", "responded_at", b"responded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner_builder_id", b"_owner_builder_id", "_response_seconds", b"_response_seconds", "owner_builder_id", b"owner_builder_id", "responded_at", b"responded_at", "response_seconds", b"response_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner_builder_id", b"_owner_builder_id", "lead_id", b"lead_id", "owner_agent_id", b"owner_agent_id", "owner_builder_id", b"owner_builder_id", "responded_at", b"responded_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner_builder_id", b"_owner_builder_id", "_response_seconds", b"_response_seconds", "lead_id", b"lead_id", "owner_agent_id", b"owner_agent_id", "owner_builder_id", b"owner_builder_id", "responded_at", b"responded_at", "response_seconds", b"response_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__owner_builder_id: _TypeAlias = _typing.Literal["owner_builder_id"]  # noqa: Y015
     _WhichOneofArgType__owner_builder_id: _TypeAlias = _typing.Literal["_owner_builder_id", b"_owner_builder_id"]  # noqa: Y015
+    _WhichOneofReturnType__response_seconds: _TypeAlias = _typing.Literal["response_seconds"]  # noqa: Y015
+    _WhichOneofArgType__response_seconds: _TypeAlias = _typing.Literal["_response_seconds", b"_response_seconds"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__owner_builder_id) -> _WhichOneofReturnType__owner_builder_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__response_seconds) -> _WhichOneofReturnType__response_seconds | None: ...
 
 Global___LeadResponded: _TypeAlias = LeadResponded  # noqa: Y015
 

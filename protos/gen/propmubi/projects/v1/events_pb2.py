@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from propmubi.options.v1 import options_pb2 as propmubi_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!propmubi/projects/v1/events.proto\x12\x14propmubi.projects.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"L\n\x0f\x42uilderVerified\x12\x12\n\nbuilder_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x14\x8a\xb5\x18\x10\x62uilder.verified\"N\n\x10\x42uilderSuspended\x12\x12\n\nbuilder_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x15\x8a\xb5\x18\x11\x62uilder.suspended\"Q\n\x10ProjectPublished\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x12\n\nbuilder_id\x18\x02 \x01(\t:\x15\x8a\xb5\x18\x11project.published\"K\n\rProjectLapsed\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x12\n\nbuilder_id\x18\x02 \x01(\t:\x12\x8a\xb5\x18\x0eproject.lapsed\"\x8e\x01\n\x08UnitHeld\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x10\n\x08\x63laim_id\x18\x02 \x01(\t\x12\x14\n\x07lead_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\r\x8a\xb5\x18\tunit.heldB\n\n\x08_lead_id\"f\n\x0cUnitReleased\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x10\n\x08\x63laim_id\x18\x02 \x01(\t\x12\x14\n\x07lead_id\x18\x03 \x01(\tH\x00\x88\x01\x01:\x11\x8a\xb5\x18\runit.releasedB\n\n\x08_lead_id\"s\n\nUnitBooked\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x12\n\nbooking_id\x18\x02 \x01(\t\x12\x14\n\x07lead_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05price\x18\x04 \x01(\x03:\x0f\x8a\xb5\x18\x0bunit.bookedB\n\n\x08_lead_id\"a\n\x10UnitPriceChanged\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x12\n\nfrom_price\x18\x02 \x01(\x03\x12\x10\n\x08to_price\x18\x03 \x01(\x03:\x16\x8a\xb5\x18\x12unit.price_changedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!propmubi/projects/v1/events.proto\x12\x14propmubi.projects.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!propmubi/options/v1/options.proto\"b\n\x0f\x42uilderVerified\x12\x12\n\nbuilder_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x14\n\x0c\x62uilder_name\x18\x03 \x01(\t:\x14\x8a\xb5\x18\x10\x62uilder.verified\"O\n\x0e\x42uilderRenamed\x12\x12\n\nbuilder_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62uilder_name\x18\x02 \x01(\t:\x13\x8a\xb5\x18\x0f\x62uilder.renamed\"N\n\x10\x42uilderSuspended\x12\x12\n\nbuilder_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t:\x15\x8a\xb5\x18\x11\x62uilder.suspended\"\x8b\x01\n\x10ProjectPublished\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x12\n\nbuilder_id\x18\x02 \x01(\t\x12\x14\n\x0cproject_name\x18\x03 \x01(\t\x12\x0c\n\x04\x63ity\x18\x04 \x01(\t\x12\x14\n\x0c\x62uilder_name\x18\x05 \x01(\t:\x15\x8a\xb5\x18\x11project.published\"\x81\x01\n\x0eProjectUpdated\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x12\n\nbuilder_id\x18\x02 \x01(\t\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\x12\x14\n\x0cproject_name\x18\x04 \x01(\t\x12\x0c\n\x04\x63ity\x18\x05 \x01(\t:\x13\x8a\xb5\x18\x0fproject.updated\"K\n\rProjectLapsed\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x12\n\nbuilder_id\x18\x02 \x01(\t:\x12\x8a\xb5\x18\x0eproject.lapsed\"\x8e\x01\n\x08UnitHeld\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x10\n\x08\x63laim_id\x18\x02 \x01(\t\x12\x14\n\x07lead_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\r\x8a\xb5\x18\tunit.heldB\n\n\x08_lead_id\"f\n\x0cUnitReleased\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x10\n\x08\x63laim_id\x18\x02 \x01(\t\x12\x14\n\x07lead_id\x18\x03 \x01(\tH\x00\x88\x01\x01:\x11\x8a\xb5\x18\runit.releasedB\n\n\x08_lead_id\"s\n\nUnitBooked\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x12\n\nbooking_id\x18\x02 \x01(\t\x12\x14\n\x07lead_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05price\x18\x04 \x01(\x03:\x0f\x8a\xb5\x18\x0bunit.bookedB\n\n\x08_lead_id\"a\n\x10UnitPriceChanged\x12\x0f\n\x07unit_id\x18\x01 \x01(\t\x12\x12\n\nfrom_price\x18\x02 \x01(\x03\x12\x10\n\x08to_price\x18\x03 \x01(\x03:\x16\x8a\xb5\x18\x12unit.price_changedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BUILDERVERIFIED']._loaded_options = None
   _globals['_BUILDERVERIFIED']._serialized_options = b'\212\265\030\020builder.verified'
+  _globals['_BUILDERRENAMED']._loaded_options = None
+  _globals['_BUILDERRENAMED']._serialized_options = b'\212\265\030\017builder.renamed'
   _globals['_BUILDERSUSPENDED']._loaded_options = None
   _globals['_BUILDERSUSPENDED']._serialized_options = b'\212\265\030\021builder.suspended'
   _globals['_PROJECTPUBLISHED']._loaded_options = None
   _globals['_PROJECTPUBLISHED']._serialized_options = b'\212\265\030\021project.published'
+  _globals['_PROJECTUPDATED']._loaded_options = None
+  _globals['_PROJECTUPDATED']._serialized_options = b'\212\265\030\017project.updated'
   _globals['_PROJECTLAPSED']._loaded_options = None
   _globals['_PROJECTLAPSED']._serialized_options = b'\212\265\030\016project.lapsed'
   _globals['_UNITHELD']._loaded_options = None
@@ -50,19 +54,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNITPRICECHANGED']._loaded_options = None
   _globals['_UNITPRICECHANGED']._serialized_options = b'\212\265\030\022unit.price_changed'
   _globals['_BUILDERVERIFIED']._serialized_start=127
-  _globals['_BUILDERVERIFIED']._serialized_end=203
-  _globals['_BUILDERSUSPENDED']._serialized_start=205
-  _globals['_BUILDERSUSPENDED']._serialized_end=283
-  _globals['_PROJECTPUBLISHED']._serialized_start=285
-  _globals['_PROJECTPUBLISHED']._serialized_end=366
-  _globals['_PROJECTLAPSED']._serialized_start=368
-  _globals['_PROJECTLAPSED']._serialized_end=443
-  _globals['_UNITHELD']._serialized_start=446
-  _globals['_UNITHELD']._serialized_end=588
-  _globals['_UNITRELEASED']._serialized_start=590
-  _globals['_UNITRELEASED']._serialized_end=692
-  _globals['_UNITBOOKED']._serialized_start=694
-  _globals['_UNITBOOKED']._serialized_end=809
-  _globals['_UNITPRICECHANGED']._serialized_start=811
-  _globals['_UNITPRICECHANGED']._serialized_end=908
+  _globals['_BUILDERVERIFIED']._serialized_end=225
+  _globals['_BUILDERRENAMED']._serialized_start=227
+  _globals['_BUILDERRENAMED']._serialized_end=306
+  _globals['_BUILDERSUSPENDED']._serialized_start=308
+  _globals['_BUILDERSUSPENDED']._serialized_end=386
+  _globals['_PROJECTPUBLISHED']._serialized_start=389
+  _globals['_PROJECTPUBLISHED']._serialized_end=528
+  _globals['_PROJECTUPDATED']._serialized_start=531
+  _globals['_PROJECTUPDATED']._serialized_end=660
+  _globals['_PROJECTLAPSED']._serialized_start=662
+  _globals['_PROJECTLAPSED']._serialized_end=737
+  _globals['_UNITHELD']._serialized_start=740
+  _globals['_UNITHELD']._serialized_end=882
+  _globals['_UNITRELEASED']._serialized_start=884
+  _globals['_UNITRELEASED']._serialized_end=986
+  _globals['_UNITBOOKED']._serialized_start=988
+  _globals['_UNITBOOKED']._serialized_end=1103
+  _globals['_UNITPRICECHANGED']._serialized_start=1105
+  _globals['_UNITPRICECHANGED']._serialized_end=1202
 # @@protoc_insertion_point(module_scope)

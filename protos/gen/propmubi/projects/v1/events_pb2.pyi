@@ -3,9 +3,11 @@
 isort:skip_file
 What projects tells the other services."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -25,23 +27,53 @@ class BuilderVerified(_message.Message):
 
     BUILDER_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    BUILDER_NAME_FIELD_NUMBER: _builtins.int
     builder_id: _builtins.str
     """The builder."""
     user_id: _builtins.str
     """The account that acts for it."""
+    builder_name: _builtins.str
+    """What it is called."""
     def __init__(
         self,
         *,
         builder_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
+        builder_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["builder_id", b"builder_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builder_id", b"builder_id", "builder_name", b"builder_name", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BuilderVerified: _TypeAlias = BuilderVerified  # noqa: Y015
+
+@_typing.final
+class BuilderRenamed(_message.Message):
+    """A builder is called otherwise. Aggregate: the builder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUILDER_ID_FIELD_NUMBER: _builtins.int
+    BUILDER_NAME_FIELD_NUMBER: _builtins.int
+    builder_id: _builtins.str
+    """The builder."""
+    builder_name: _builtins.str
+    """What it is called now."""
+    def __init__(
+        self,
+        *,
+        builder_id: _builtins.str = ...,
+        builder_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builder_id", b"builder_id", "builder_name", b"builder_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuilderRenamed: _TypeAlias = BuilderRenamed  # noqa: Y015
 
 @_typing.final
 class BuilderSuspended(_message.Message):
@@ -77,23 +109,75 @@ class ProjectPublished(_message.Message):
 
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     BUILDER_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_NAME_FIELD_NUMBER: _builtins.int
+    CITY_FIELD_NUMBER: _builtins.int
+    BUILDER_NAME_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     builder_id: _builtins.str
     """Its builder."""
+    project_name: _builtins.str
+    """What it is called."""
+    city: _builtins.str
+    """Where it stands."""
+    builder_name: _builtins.str
+    """What its builder is called."""
     def __init__(
         self,
         *,
         project_id: _builtins.str = ...,
         builder_id: _builtins.str = ...,
+        project_name: _builtins.str = ...,
+        city: _builtins.str = ...,
+        builder_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["builder_id", b"builder_id", "project_id", b"project_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builder_id", b"builder_id", "builder_name", b"builder_name", "city", b"city", "project_id", b"project_id", "project_name", b"project_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProjectPublished: _TypeAlias = ProjectPublished  # noqa: Y015
+
+@_typing.final
+class ProjectUpdated(_message.Message):
+    """A project that is not a draft any more is described otherwise. Aggregate: the project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    BUILDER_ID_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    PROJECT_NAME_FIELD_NUMBER: _builtins.int
+    CITY_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    builder_id: _builtins.str
+    """Its builder."""
+    project_name: _builtins.str
+    """What it is called now."""
+    city: _builtins.str
+    """Where it stands now."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which fields."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        builder_id: _builtins.str = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        project_name: _builtins.str = ...,
+        city: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builder_id", b"builder_id", "city", b"city", "fields", b"fields", "project_id", b"project_id", "project_name", b"project_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectUpdated: _TypeAlias = ProjectUpdated  # noqa: Y015
 
 @_typing.final
 class ProjectLapsed(_message.Message):

@@ -15,6 +15,11 @@ from chassis import metrics
 from chassis.database_errors import away, meaning_of
 
 CLOSE_SECONDS = 5.0
+# Many are answered at a time, each by one process: who took another would take it from somebody.
+_BEGIN_ANEW = (
+    "begin read only; set local plan_cache_mode = force_custom_plan;"
+    " set local max_parallel_workers_per_gather = 0"
+)
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -33,7 +38,12 @@ class Reads:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def fetch(
-        self, sql: str, values: Sequence[Any], *, planned_anew: bool = False
+        self,
+        sql: str,
+        values: Sequence[Any],
+        *,
+        planned_anew: bool = False,
+        bitmaps: bool = True,
     ) -> list[asyncpg.Record]:
         """The rows of `sql`. Raises Unavailable when Postgres is away or no connection is free in time."""
         started = time.perf_counter()
@@ -43,7 +53,7 @@ class Reads:
             self._waited.observe(time.perf_counter() - started)
             try:
                 if planned_anew:
-                    rows = await _planned_anew(connection, sql, values)
+                    rows = await _planned_anew(connection, sql, values, bitmaps=bitmaps)
                 else:
                     rows = await connection.fetch(sql, *values)
             except Exception as error:
@@ -98,10 +108,10 @@ class Reads:
 
 
 async def _planned_anew(
-    connection: Connection, sql: str, values: Sequence[Any]
+    connection: Connection, sql: str, values: Sequence[Any], *, bitmaps: bool
 ) -> list[asyncpg.Record]:
     # Within a transaction, so that it is one connection's setting behind a pooler too, and ends with it.
-    await connection.execute("begin read only; set local plan_cache_mode = force_custom_plan")
+    await connection.execute(f"{_BEGIN_ANEW}; set local enable_bitmapscan = {bitmaps}")
     try:
         rows = await connection.fetch(sql, *values)
     except (asyncpg.PostgresError, asyncpg.InterfaceError):

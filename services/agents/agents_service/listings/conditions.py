@@ -1,6 +1,7 @@
 """What listings can be asked for, and in what order: the SQL of single conditions."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,11 +22,12 @@ from sqlalchemy import (
     func,
     literal_column,
     or_,
+    select,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from agents_service.listings.models import Geometric, listings, newest, price, price_per_sqft
+from agents_service.listings.models import NO_PRICE_PER_SQFT, Geometric, listings
 
 # The centre that distances are measured from; they are in metres of the equator.
 _CENTRE = cast(bindparam("centre", type_=Geometric("point")), Geometric("point"))
@@ -58,6 +60,9 @@ NARROWING: Final[Mapping[str, Any]] = {
     "subdivision_name": Text(),
     "city": Text(),
 }
+# What has no price or no carpet area is nowhere in a range of them.
+_PRICED = listings.c.price_key > literal_column("0")
+_MEASURED = listings.c.price_per_sqft_key < literal_column(str(NO_PRICE_PER_SQFT))
 AREAS: Final = ("bbox", "near", "polygon")
 
 FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
@@ -65,15 +70,19 @@ FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
     "list_agent_id": listings.c.list_agent_id == _any("list_agent_id", Uuid),
     "list_office_id": listings.c.list_office_id == _any("list_office_id", Uuid),
     "postal_code": listings.c.postal_code == _any("postal_code", Text),
-    "subdivision_name": func.lower(listings.c.subdivision_name) == _any("subdivision_name", Text),
-    "city": func.lower(listings.c.city) == _any("city", Text),
+    "subdivision_name": listings.c.subdivision_key == _any("subdivision_name", Text),
+    "city": listings.c.city_key == _any("city", Text),
     "bhk": listings.c.bhk == _any("bhk", Double),
-    "price_min": _least("price_min", listings.c.list_price, BigInteger),
-    "price_max": _most("price_max", listings.c.list_price, BigInteger),
+    "price_min": and_(_least("price_min", listings.c.price_key, BigInteger), _PRICED),
+    "price_max": and_(_most("price_max", listings.c.price_key, BigInteger), _PRICED),
     "carpet_area_min": _least("carpet_area_min", listings.c.carpet_area, Integer),
     "carpet_area_max": _most("carpet_area_max", listings.c.carpet_area, Integer),
-    "price_per_sqft_min": _least("price_per_sqft_min", listings.c.price_per_sqft, BigInteger),
-    "price_per_sqft_max": _most("price_per_sqft_max", listings.c.price_per_sqft, BigInteger),
+    "price_per_sqft_min": and_(
+        _least("price_per_sqft_min", listings.c.price_per_sqft_key, BigInteger), _MEASURED
+    ),
+    "price_per_sqft_max": and_(
+        _most("price_per_sqft_max", listings.c.price_per_sqft_key, BigInteger), _MEASURED
+    ),
     "floor_min": _least("floor_min", listings.c.floor, Integer),
     "floor_max": _most("floor_max", listings.c.floor, Integer),
     "property_type": listings.c.property_type == _any("property_type", Text),
@@ -85,17 +94,46 @@ FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
         _most("ready_by", listings.c.possession_date, Date),
     ),
     "amenities": listings.c.amenities.contains(bindparam("amenities", type_=ARRAY(Text))),
-    "posted_since": _least("posted_since", newest, DateTime(timezone=True)),
+    "posted_since": _least("posted_since", listings.c.newest_key, DateTime(timezone=True)),
     "price_dropped_since": _least(
         "price_dropped_since", listings.c.price_dropped_at, DateTime(timezone=True)
     ),
-    "has_media": (listings.c.media != literal_column("'[]'::jsonb"))
-    == bindparam("has_media", type_=Boolean),
+    "has_media": listings.c.has_media == bindparam("has_media", type_=Boolean),
     "rera_verified": listings.c.rera_verified == bindparam("rera_verified", type_=Boolean),
     "bbox": _within("bbox", "box"),
     "near": _within("near", "circle"),
     "polygon": _within("polygon", "polygon"),
 }
+
+_itself = listings.alias("itself")
+# A lookup by id, since the planner would rather find all listings with the amenities for an `exists`.
+_has_amenities = (
+    select(_itself.c.amenities.contains(bindparam("amenities", type_=ARRAY(Text))))
+    .where(_itself.c.id == listings.c.id)
+    .correlate(listings)
+    .scalar_subquery()
+)
+_bits = bindparam("amenity_bits", type_=BigInteger)
+# What an index that is read in order holds of a listing, and how it is asked where that differs: what has the bits of
+# amenities nearly always has them.
+HELD_FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
+    "amenities": and_(listings.c.amenity_bits.op("&")(_bits) == _bits, _has_amenities),
+}
+# By what an index is told whether a listing is as asked for, without reading the listing.
+HELD_BY_INDEX: Final = frozenset(
+    {"city", "bhk", "posted_since", "price_min", "price_max", "carpet_area_min", "carpet_area_max"}
+    | {"price_per_sqft_min", "price_per_sqft_max", "floor_min", "floor_max", "property_type"}
+    | {"furnishing", "facing", "possession_status", "ready_by", "amenities", "has_media"}
+    | {"price_dropped_since", "rera_verified"}
+)
+
+
+def amenity_bits(amenities: Iterable[str]) -> int:
+    """A bit for each, as the function of Postgres has it that makes the column; several may share one."""
+    bits = 0
+    for each in amenities:
+        bits |= 1 << hashlib.md5(each.encode(), usedforsecurity=False).digest()[0] % 63
+    return bits
 
 
 def has_word(name: str) -> ColumnElement[bool]:
@@ -137,35 +175,40 @@ class Order:
         return here < last if self.descending else here > last
 
 
-def _range(name: str, column: ColumnElement[Any], key: ColumnElement[Any]) -> dict[str, Any]:
-    """The range of a column by the key it is ordered by; what has none is nowhere in the range."""
-    least, most = f"{name}_min", f"{name}_max"
-    known = column.is_not(None).is_(True)
-    return {
-        least: and_(_least(least, key, BigInteger), known),
-        most: and_(_most(most, key, BigInteger), known),
-    }
+def _ranges(*names: str) -> dict[str, ColumnElement[bool]]:
+    return {name: FILTERS[name] for name in names}
 
 
-_PRICES = _range("price", listings.c.list_price, price)
-_PRICES_PER_SQFT = _range("price_per_sqft", listings.c.price_per_sqft, price_per_sqft)
 ORDERS: Final[Mapping[str, Order]] = {
     "newest": Order(
-        lambda _: newest,
+        lambda _: listings.c.newest_key,
         DateTime(timezone=True),
         descending=True,
-        ranges={"posted_since": FILTERS["posted_since"]},
+        ranges=_ranges("posted_since"),
     ),
-    "price": Order(lambda _: price, BigInteger(), descending=False, ranges=_PRICES),
-    "-price": Order(lambda _: price, BigInteger(), descending=True, ranges=_PRICES),
+    "price": Order(
+        lambda _: listings.c.price_key,
+        BigInteger(),
+        descending=False,
+        ranges=_ranges("price_min", "price_max"),
+    ),
+    "-price": Order(
+        lambda _: listings.c.price_key,
+        BigInteger(),
+        descending=True,
+        ranges=_ranges("price_min", "price_max"),
+    ),
     "price_per_sqft": Order(
-        lambda _: price_per_sqft, BigInteger(), descending=False, ranges=_PRICES_PER_SQFT
+        lambda _: listings.c.price_per_sqft_key,
+        BigInteger(),
+        descending=False,
+        ranges=_ranges("price_per_sqft_min", "price_per_sqft_max"),
     ),
     "distance": Order(
         lambda _: distance,
         Double(),
         descending=False,
-        ranges={name: FILTERS[name] for name in AREAS},
+        ranges=_ranges(*AREAS),
     ),
     "relevance": Order(likeness, Double(), descending=True, ranges={}),
 }

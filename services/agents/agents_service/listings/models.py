@@ -1,5 +1,6 @@
 """The tables of listings."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -143,6 +144,26 @@ listings = Table(
     ),
 )
 
+NO_PRICE_PER_SQFT = 9_223_372_036_854_775_807
+
+# What pages are narrowed to and ordered by, in columns of their own: an index of expressions would not be read without
+# the rows that it is of. A draft is as new as its first word, and has no price; what has no carpet area comes last.
+for _name, _kind, _expression in (
+    ("city_key", Text, "lower(city)"),
+    ("subdivision_key", Text, "lower(subdivision_name)"),
+    ("newest_key", DateTime(timezone=True), "coalesce(on_market_date, created_at)"),
+    ("price_key", BigInteger, "coalesce(list_price, 0)"),
+    (
+        "price_per_sqft_key",
+        BigInteger,
+        f"coalesce(list_price / nullif(carpet_area, 0), {NO_PRICE_PER_SQFT})",
+    ),
+    ("has_media", Boolean, "media <> '[]'::jsonb"),
+    # A bit for each of its amenities.
+    ("amenity_bits", BigInteger, "amenity_bits(amenities)"),
+):
+    listings.append_column(Column(_name, _kind, Computed(_expression, persisted=True)))
+
 # Which home it is, as far as its listing tells, and what homes that look the same have in common.
 SAME_UNIT = (
     "coalesce(unit_id::text, coalesce(fold(rera_project_no), postal_code) || '/' || fold(building_name) || '/'"
@@ -203,39 +224,61 @@ Index(
     postgresql_where=listings.c.standard_status.in_(map(quoted, ("active", "withdrawn"))),
 )
 
-# What pages are ordered by. A draft is as new as its first word, and has no price to be ordered by.
-newest = func.coalesce(listings.c.on_market_date, listings.c.created_at)
-price = func.coalesce(listings.c.list_price, literal_column("0"))
-# What has no carpet area comes last.
-price_per_sqft = func.coalesce(listings.c.price_per_sqft, literal_column("9223372036854775807"))
-
 # Pages are read in their order from an index, so that page 1,000 costs what page 1 does. The columns before the order
 # are compared for equality; where a query names several values, the repository takes a page for each and merges them.
-PLACES = {
-    "": (),
-    "city": (func.lower(listings.c.city),),
-    "subdivision_name": (func.lower(listings.c.subdivision_name),),
-    "postal_code": (listings.c.postal_code,),
-    "list_agent_id": (listings.c.list_agent_id,),
-    "project_id": (listings.c.project_id,),
+ORDER_KEYS = ("newest", "price", "price_per_sqft")
+PLACES: Mapping[str, Column[Any] | None] = {
+    "": None,
+    "city": listings.c.city_key,
+    "subdivision_name": listings.c.subdivision_key,
+    "postal_code": listings.c.postal_code,
+    "list_agent_id": listings.c.list_agent_id,
+    "project_id": listings.c.project_id,
 }
+# What these hold of each listing besides, so that those which are not as asked for need not be read themselves: a page
+# is found by reading an index alone. Agents and projects have too few listings for that to pay.
+HELD = (
+    *("city_key", "subdivision_name", "property_type", "furnishing", "facing", "possession_status"),
+    *("possession_date", "price_key", "price_per_sqft_key", "carpet_area", "floor"),
+    *("price_dropped_at", "has_media", "rera_verified", "amenity_bits"),
+)
+HOLDING = ("", "city", "subdivision_name", "postal_code")
+_MARKET = (listings.c.standard_status, listings.c.listing_type)
+
+
+def _held_besides(columns: Sequence[Column[Any]]) -> list[str]:
+    keys = {column.name for column in columns}
+    return [name for name in HELD if name not in keys]
+
+
 for _place, _column in PLACES.items():
-    for _order, _expression in (
-        ("newest", newest),
-        ("price", price),
-        ("price_per_sqft", price_per_sqft),
-    ):
+    for _order in ORDER_KEYS:
+        _keys = [
+            *(() if _column is None else (_column,)),
+            *_MARKET,
+            listings.c[f"{_order}_key"],
+            listings.c.id,
+            # What most searches ask for.
+            listings.c.bhk,
+        ]
         Index(
             "_".join(filter(None, ("listings", _place, _order))),
-            *_column,
-            listings.c.standard_status,
-            listings.c.listing_type,
-            _expression,
-            listings.c.id,
-            # What most searches ask for: so the others' rows need not be read.
-            listings.c.bhk,
+            *_keys,
+            postgresql_include=_held_besides(_keys) if _place in HOLDING else None,
             postgresql_where=listings.c.project_id.is_not(None) if _place == "project_id" else None,
         )
+# Where an order's index would have to be read for long: any mixture of traits, of which few listings have all. What is
+# not asked for has few values, each of which is skipped through, from Postgres 18 on.
+_keys = [
+    *_MARKET,
+    *(listings.c[name] for name in ("city_key", "rera_verified", "property_type", "facing")),
+    *(listings.c[name] for name in ("furnishing", "bhk", "price_key")),
+]
+Index(
+    "listings_mixture",
+    *_keys,
+    postgresql_include=["id", "newest_key", *_held_besides(_keys)],
+)
 Index("listings_unit_id", listings.c.unit_id, postgresql_where=listings.c.unit_id.is_not(None))
 Index(
     "listings_search_text",
@@ -243,33 +286,13 @@ Index(
     postgresql_using="gin",
     postgresql_ops={"search_text": "gin_trgm_ops"},
 )
-# Where an order's index would have to be read for long: the listings of an area, and any mixture of what few have.
+# The listings of an area.
 Index(
     "listings_location",
     listings.c.location,
-    listings.c.list_price,
+    listings.c.price_key,
     listings.c.bhk,
     postgresql_using="gist",
-)
-Index(
-    "listings_traits",
-    *(func.lower(listings.c[name]) for name in ("city", "subdivision_name")),
-    *(
-        listings.c[name]
-        for name in (
-            "postal_code",
-            "list_agent_id",
-            "list_office_id",
-            "project_id",
-            "bhk",
-            "property_type",
-            "furnishing",
-            "facing",
-            "amenities",
-        )
-    ),
-    postgresql_using="gin",
-    postgresql_with={"fastupdate": "off"},
 )
 
 # Append-only: who changed what, from, to, when and why. Prices and statuses are public.

@@ -184,7 +184,11 @@ class ListingRepository:
                 return found
         shape = search.shape(gathered=True)
         rows = await self._database.fetch(
-            statement_of(shape), search.parameters, key=shape, planned_anew=True
+            statement_of(shape),
+            search.parameters,
+            key=shape,
+            planned_anew=True,
+            bitmaps=not search.is_held,
         )
         return [Found._make(row) for row in rows]
 

@@ -7,7 +7,7 @@ window did not fill a page with, so neither way ever reads much.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -33,14 +33,17 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from agents_service.listings.conditions import (
     AREAS,
     FILTERS,
+    HELD_BY_INDEX,
+    HELD_FILTERS,
     NARROWING,
     ORDERS,
     Order,
+    amenity_bits,
     has_word,
     is_spelt,
 )
 from agents_service.listings.domain import Listing
-from agents_service.listings.models import PLACES, listings
+from agents_service.listings.models import HOLDING, PLACES, listings, quoted
 
 # The driver would decode JSON; as text it stays as it is, since most of it is never looked at.
 _MEDIA = cast(listings.c.media, Text).label("media")
@@ -50,12 +53,14 @@ COLUMNS = tuple(_MEDIA if name == "media" else listings.c[name] for name in List
 # what is counted.
 SAMPLE = 1_000
 _AT_MOST = (21, 101, SAMPLE)
-# How many rows are read in order before a page is gathered: what fills no page of 20 then, one in fifty has.
-WINDOW = 1_000
+# How many rows are read in order before a page is gathered: what fills no page of 20 then, one in fifty has. Where the
+# index alone tells which are as asked for, five times as many cost less.
+WINDOW, HELD_WINDOW = 1_000, 5_000
 LEAST_WINDOW = 200
 # Likeness has no index in its order: of what has the words, so many are compared.
 MOST_COMPARED = 2_000
 Columns = Sequence[ColumnElement[Any]]
+_shown = listings.alias("shown")
 # Of these there are so few that they are gathered at once.
 _RARE: Final = ("list_office_id",)
 
@@ -99,7 +104,10 @@ class Shape(NamedTuple):
         """What it does not hold of it."""
         held = self.ranges.keys() | (set() if self.sort == "distance" else {self.place})
         spelt = [is_spelt(f"word{number}") for number in range(self.words)]
-        return [FILTERS[name] for name in self.filters if name not in held] + spelt
+        plain = [FILTERS[name] for name in self.filters if name not in {*held, *HELD_FILTERS}]
+        # They look up what all others have left.
+        looked_up = [HELD_FILTERS[name] for name in self.filters if name in HELD_FILTERS]
+        return plain + spelt + looked_up
 
     @property
     def sought(self) -> list[ColumnElement[bool]]:
@@ -156,17 +164,24 @@ class Search:
         )
 
     @property
+    def is_held(self) -> bool:
+        """Whether the indexes that are read in order hold all that is asked for."""
+        return is_held(self.filters, len(self.words))
+
+    @property
     def parameters(self) -> dict[str, Any]:
         key, id_ = self.after or (None, None)
+        window = max(HELD_WINDOW if self.is_held else WINDOW, 2 * self.limit)
         return {
             **self.filters,
             "place": next(iter(self.places), None),
             **{f"word{number}": word for number, word in enumerate(self.words)},
+            "amenity_bits": amenity_bits(self.filters.get("amenities", ())),
             "centre": self.centre,
             "after_key": key,
             "after_id": id_,
             "limit": self.limit,
-            "window": max(LEAST_WINDOW, max(WINDOW, 2 * self.limit) // max(1, len(self.places))),
+            "window": max(LEAST_WINDOW, window // max(1, len(self.places))),
         }
 
 
@@ -177,14 +192,14 @@ class Found(NamedTuple):
     """
 
     id: uuid.UUID
-    version: int
     order_key: Any
     cut: bool
+    version: int
 
 
 @lru_cache(maxsize=2_000)
 def statement_of(shape: Shape, *besides: str) -> Select[Any]:
-    """The statement of all searches of `shape`: what `Found` is made of, and `besides` these columns of each listing."""
+    """The statement of all searches of `shape`: what `Found` is made of or, in its version's stead, `besides`: these columns."""
     columns = [listings.c[name] for name in besides]
     if shape.gathered:
         return _gathered(shape, columns)
@@ -204,7 +219,7 @@ def _by_places(shape: Shape, besides: Columns) -> Select[Any]:
     conditions, fits = [*shape.held, *shape.beyond], shape.others
     places = None
     if place:
-        (keyed,) = PLACES[place]
+        keyed = PLACES[place]
         if shape.one_place:
             # To go through a list of unknown length looks so dear that the planner would plan anew for each search, at
             # twice the price of the search itself.
@@ -214,12 +229,12 @@ def _by_places(shape: Shape, besides: Columns) -> Select[Any]:
             value = places.c.value
         conditions.append(keyed == value)
     pages = [
-        _in_order(shape, [on_market(market), *conditions], fits, besides)
+        _in_order(shape, [any_market([market]), *conditions], fits, besides)
         for market in shape.markets
     ]
     page = union_all(*pages).lateral("page")
     source = page if places is None else places.join(page, true())
-    return _first(select(page).select_from(source), page, order)
+    return _first(source, page, order, besides)
 
 
 def _by_distance(shape: Shape, besides: Columns) -> Select[Any]:
@@ -227,7 +242,7 @@ def _by_distance(shape: Shape, besides: Columns) -> Select[Any]:
     order = ORDERS[shape.sort]
     fits = [any_market(shape.markets), *shape.others]
     page = _in_order(shape, [*shape.held, *shape.beyond], fits, besides).subquery("page")
-    return _first(select(page), page, order)
+    return _first(page, page, order, besides)
 
 
 def _in_order(
@@ -240,7 +255,7 @@ def _in_order(
     order, key = ORDERS[shape.sort], shape.key
     small = shape.at_most < SAMPLE
     at_most: Any = literal_column(str(shape.at_most)) if small else bindparam("limit")
-    columns = listings.c.id, listings.c.version, key.label("order_key")
+    columns = listings.c.id, key.label("order_key")
     if not fits:
         return (
             select(*columns, false().label("cut"), *besides)
@@ -263,7 +278,8 @@ def _in_order(
     ends = window.c.number == bindparam("window")
     return (
         select(
-            *(window.c[name] for name in ("id", "version", "order_key")),
+            window.c.id,
+            window.c.order_key,
             ends.label("cut"),
             *(window.c[column.name] for column in besides),
         )
@@ -278,25 +294,37 @@ def _gathered(shape: Shape, besides: Columns) -> Select[Any]:
     order = ORDERS[shape.sort]
     found = select(
         listings.c.id,
-        listings.c.version,
         shape.key.label("order_key"),
         false().label("cut"),
         *besides,
-    ).where(*gathering(shape.filters, shape.markets), *shape.sought, *_checked(shape.beyond))
+    ).where(
+        *gathering(shape.filters, shape.markets, held=is_held(shape.filters, shape.words)),
+        *shape.sought,
+        *_checked(shape.beyond),
+    )
     if shape.sort == "relevance":
         found = found.limit(literal_column(str(MOST_COMPARED)))
     gathered = found.cte("gathered").prefix_with("MATERIALIZED")
-    return _first(select(gathered), gathered, order)
+    return _first(gathered, gathered, order, besides)
+
+
+def is_held(filters: Collection[str], words: int) -> bool:
+    """Whether the indexes that are read in order hold all that is asked for."""
+    place = narrowing(filters)
+    return place in HOLDING and not words and HELD_BY_INDEX.issuperset({*filters} - {place})
 
 
 def gathering(
-    filters: Sequence[str], markets: Sequence[tuple[str, str]]
+    filters: Sequence[str], markets: Sequence[tuple[str, str]], *, held: bool
 ) -> list[ColumnElement[bool]]:
     """The conditions of what is gathered, so put that the planner takes the index of the rarest kind of them.
 
-    Within an area that is the index of locations, unless the place is narrower: the planner thinks that every area
+    What indexes in order hold may be read from any of them alone: the range of prices, say, that is asked for. Within an area that is the index of locations, unless the place is narrower: the planner thinks that every area
     holds a thousandth of all listings, and would read half the other index to avoid reading those.
     """
+    if held:
+        asked = {**FILTERS, **HELD_FILTERS}
+        return [*(asked[name] for name in filters), any_market(markets)]
     if not set(AREAS).intersection(filters):
         indexed = set(filters)
     elif narrowing(filters) not in ("", "city"):
@@ -315,22 +343,26 @@ def _checked(conditions: Iterable[ColumnElement[bool]]) -> list[ColumnElement[bo
     return [condition.is_(True) for condition in conditions]
 
 
-def _first(found: Select[Any], columns: Any, order: Order) -> Select[Any]:
-    """The first of what is found, in order."""
-    return found.order_by(*order.by(columns.c.order_key, columns.c.id)).limit(bindparam("limit"))
-
-
-def on_market(market: tuple[str, str]) -> ColumnElement[bool]:
-    # Names of the contract's enums, never anybody's text.
-    status, kind = (f"'{name}'" for name in market)
-    return and_(
-        listings.c.standard_status == literal_column(status, Text),
-        listings.c.listing_type == literal_column(kind, Text),
+def _first(source: Any, found: Any, order: Order, besides: Columns) -> Select[Any]:
+    """The first of what is `found` in `source`, in order, with their versions: only these are looked up."""
+    version = select(_shown.c.version).where(_shown.c.id == found.c.id).scalar_subquery()
+    more = [found.c[column.name] for column in besides] or [version.label("version")]
+    return (
+        select(found.c.id, found.c.order_key, found.c.cut, *more)
+        .select_from(source)
+        .order_by(*order.by(found.c.order_key, found.c.id))
+        .limit(bindparam("limit"))
     )
 
 
 def any_market(markets: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
-    return or_(*map(on_market, markets))
+    """Of any status and type out of `markets`, which are all there are of both."""
+    # Names of the contract's enums, never anybody's text.
+    columns = listings.c.standard_status, listings.c.listing_type
+    names = (sorted(set(each)) for each in zip(*markets, strict=True))
+    return and_(
+        *(column.in_(map(quoted, each)) for column, each in zip(columns, names, strict=True))
+    )
 
 
 def narrowing(filters: Iterable[str]) -> str:

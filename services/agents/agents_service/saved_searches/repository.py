@@ -13,7 +13,6 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
-    cast,
     delete,
     func,
     insert,
@@ -59,9 +58,8 @@ _OWN = (
 _LAST = uuid.UUID(int=(1 << 128) - 1)
 
 _SPECIAL: Mapping[str, Any] = {
-    "city": func.lower(listings.c.city),
-    "subdivision_name": func.lower(listings.c.subdivision_name),
-    "has_media": cast(listings.c.media, Text) != "[]",
+    "city": listings.c.city_key,
+    "subdivision_name": listings.c.subdivision_key,
     "location": case(
         (listings.c.location.is_not(None), literal_column("array[location[0], location[1]]"))
     ),

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, array
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from agents_service.listings.search import Found, Search, Shape, statement_of
 from agents_service.search.domain import PRICE_BANDS, Place, names_of_cities
@@ -158,13 +158,13 @@ _NEIGHBOURS = text("""
         select near.*, 0
         from wanted, lateral (
             select * from listings
-            where lower(subdivision_name) = lower(wanted.subdivision_name)
+            where subdivision_key = wanted.subdivision_key
                 and standard_status = 'active' and listing_type = wanted.listing_type
-            order by coalesce(on_market_date, created_at) desc, id desc limit :neighbours
+            order by newest_key desc, id desc limit :neighbours
         ) near
-        where wanted.location is null and lower(near.city) = lower(wanted.city)
+        where wanted.location is null and near.city_key = wanted.city_key
     )
-    select near.id, near.version, likeness as order_key, false as cut
+    select near.id, likeness as order_key, false as cut, near.version
     from wanted left join near on near.id <> wanted.id
         and near.standard_status = 'active'
         and near.listing_type = wanted.listing_type
@@ -202,36 +202,30 @@ class Cluster(NamedTuple):
 @lru_cache(maxsize=500)
 def _facets_of(shape: Shape) -> Select[Any]:
     """A row for each value of each facet."""
-    sample = statement_of(shape, "subdivision_name", "bhk", "list_price", "property_type").cte(
+    sample = statement_of(shape, "subdivision_name", "bhk", "price_key", "property_type").cte(
         "sample"
     )
     bands = bindparam("bands", type_=ARRAY(BigInteger))
     facets = {
         "locality": sample.c.subdivision_name,
-        "bhk": cast(sample.c.bhk, Text),
-        "band": cast(func.width_bucket(sample.c.list_price, bands), Text),
+        "bhk": sample.c.bhk,
+        "band": func.width_bucket(sample.c.price_key, bands),
         "property_type": sample.c.property_type,
     }
-    values = (
-        func.unnest(
-            array([literal_column(f"'{facet}'") for facet in facets]), array([*facets.values()])
+    # Each counts the sample anew, which costs less than to make a row of each value of each listing.
+    counts = union_all(
+        *(
+            select(
+                literal_column(f"'{facet}'", Text).label("facet"),
+                cast(value, Text).label("value"),
+                func.count().filter(~sample.c.cut).label("listings"),
+            )
+            .where(value.is_not(None))
+            .group_by(value)
+            for facet, value in facets.items()
         )
-        .table_valued("facet", "value", name="valued")
-        .render_derived()
-        .lateral()
-    )
-    counted = func.count().filter(~sample.c.cut)
-    return (
-        select(
-            values.c.facet,
-            values.c.value,
-            counted.label("listings"),
-            *_of_all(sample),
-        )
-        .select_from(sample.join(values, values.c.value.is_not(None)))
-        .group_by(values.c.facet, values.c.value)
-        .order_by(counted.desc(), values.c.value)
-    )
+    ).subquery("counts")
+    return select(counts, *_of_all(sample)).order_by(counts.c.listings.desc(), counts.c.value)
 
 
 @lru_cache(maxsize=500)
@@ -375,6 +369,7 @@ class SearchRepository:
                 {**search.parameters, **parameters},
                 key=(statement.__name__, shape),
                 planned_anew=gathered,
+                bitmaps=not search.is_held,
             )
             total, cut = (rows[0]["total"], rows[0]["cut"]) if rows else (0, False)
             if search.is_answered(total, cut=cut) or total >= FAIR_SAMPLE:

@@ -180,6 +180,7 @@ async def test_counts_and_clusters_say_where_they_are_capped(
     """The window is of 10 listings for a sample of 5; what it finds less of than 2 is gathered."""
     monkeypatch.setattr("agents_service.search.service.SAMPLE", 5)
     monkeypatch.setattr("agents_service.listings.search.WINDOW", 1)
+    monkeypatch.setattr("agents_service.listings.search.HELD_WINDOW", 1)
     monkeypatch.setattr("agents_service.listings.search.LEAST_WINDOW", 1)
     monkeypatch.setattr("agents_service.search.repository.FAIR_SAMPLE", 2)
     for number in range(12):

@@ -28,8 +28,8 @@ migrate: setup ## Migrate the running platform's database, or DATABASE_URL's [sv
 bench: setup ## Measure the platform beside the monolith it replaces, and GETs in a login storm
 	@exec $(BIN)/python -m bench $(args)
 
-bench-search: setup ## Measure search at 200,000 and 1,200,000 listings [args="--size small"]
-	@exec $(BIN)/python -m bench.search $(args)
+bench-search: setup ## Measure search at 200,000 and 1,200,000 listings [size=200000]
+	@exec $(BIN)/python -m bench.search $(if $(size),--size $(size))
 
 bench-alerts: setup ## Measure how soon a listing reaches those whose saved searches want it, among 100,000 of them
 	@exec $(BIN)/python -m bench.alerts

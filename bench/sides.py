@@ -59,8 +59,8 @@ class Side:
 
 
 @contextmanager
-def platform_side(listings: int) -> Iterator[Side]:
-    with running(**SETTINGS, DEMO_LISTINGS=str(listings)) as platform:
+def platform_side(listings: int, **settings: str) -> Iterator[Side]:
+    with running(**SETTINGS, DEMO_LISTINGS=str(listings), **settings) as platform:
         described = Platform(os.environ | platform.environment)
         admin_url = described.admin_url(secretfile.read(platform.var / "secrets.env"))
         processes = processes_of(platform)

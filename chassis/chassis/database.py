@@ -277,6 +277,8 @@ def _observe_statements(engine: AsyncEngine) -> None:
         observed = getattr(error.execution_context, "observed", None)
         if observed is not None:
             observed.__exit__(None, None, None)
+        if not isinstance(error.original_exception, Exception):
+            return  # Cancelled, which costs the connection, but is no word about Postgres.
         answer = away() if error.is_disconnect else meaning_of(error.original_exception)
         if answer is not None:
             raise answer

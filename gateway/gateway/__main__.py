@@ -1,6 +1,7 @@
 """The gateway's process: `python -m gateway`."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -93,11 +94,15 @@ async def main() -> None:
 
 
 async def drained(readiness: Readiness, seconds: float) -> None:
-    """Return once told to stop and, after /readyz has said so for `seconds`, nobody should come any more."""
+    """Return once told to stop and, after /readyz has said so for `seconds`, nobody should come any more. Told again, it
+    waits no longer.
+    """
     await process.until_stopped()
     readiness.draining = True
     log.info("draining")
-    await asyncio.sleep(seconds)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await process.until_stopped()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +51,7 @@ def process(env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]
         started.wait()
 
 
-async def exit_of(started: subprocess.Popen[bytes], within: float = 10) -> int:
+async def exit_of(started: subprocess.Popen[bytes], within: float = 30) -> int:
     return await asyncio.to_thread(started.wait, within)
 
 
@@ -75,19 +74,29 @@ async def ready(client: httpx.AsyncClient) -> bool:
         return False
 
 
+async def is_refused(port: int) -> bool:
+    """Whether nobody listens on a port."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
 async def test_it_drains_on_sigterm(
     peer: Peer, redis_url: str, free_port: FreePort, tokens: Tokens, tmp_path: Path
 ) -> None:
-    asked = asyncio.Event()
+    asked, answered = asyncio.Event(), asyncio.Event()
 
     async def slow(request: Any, _context: Any) -> Any:
         asked.set()
-        await asyncio.sleep(1)
+        await answered.wait()
         return agent(request.agent_id)
 
     peer.replies["GetAgent"] = slow
     port, metrics_port, log = free_port(), free_port(), tmp_path / "log"
-    env = environment(peer.port, redis_url, port, METRICS_PORT=str(metrics_port))
+    env = environment(peer.port, redis_url, port, METRICS_PORT=str(metrics_port), DRAIN_SECONDS="5")
     with process(env, log) as started:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             await eventually(lambda: ready(client))
@@ -104,7 +113,6 @@ async def test_it_drains_on_sigterm(
                 'propmubi_rate_limit_decisions_total{allowance="read",outcome="allowed"}' in metrics
             )
             started.send_signal(signal.SIGTERM)
-            stopping = time.perf_counter()
 
             async def refuses() -> bool:
                 return not await ready(client)
@@ -116,9 +124,11 @@ async def test_it_drains_on_sigterm(
                 {"field": "gateway", "message": "is about to stop"}
             ]
             assert (await client.get("/healthz")).status_code == 200
+            started.send_signal(signal.SIGTERM)
+            await eventually(lambda: is_refused(port))
+            answered.set()
             assert (await under_way).status_code == 200
         assert await exit_of(started) == 0
-        assert time.perf_counter() - stopping < 10
     lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
     assert {line["service"] for line in lines} == {"gateway"}
     (line,) = [line for line in lines if line.get("route") == "/v1/agents/{agent_id}"]
@@ -127,7 +137,7 @@ async def test_it_drains_on_sigterm(
     assert line["status"] == 200
     assert line["method"] == "GET"
     assert line["path"] == f"/v1/agents/{ID}"
-    assert line["duration_ms"] > 900
+    assert line["duration_ms"] > 0
     assert len(line["trace_id"]) == 32
     assert line["user_id"]
 

@@ -45,7 +45,7 @@ async def tell(auth: Auth, source: str, payload: Message, aggregate_id: str, seq
 
 
 async def roles_become(auth: Auth, user_id: str, *roles: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             [row] = await auth.rows("select roles from users where id = $1", uuid.UUID(user_id))
             if set(row["roles"]) == {"buyer", *roles}:
@@ -54,7 +54,7 @@ async def roles_become(auth: Auth, user_id: str, *roles: str) -> None:
 
 
 async def refused_by_now(auth: Auth, token: str) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while True:
             try:
                 await auth.me(token)

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 import grpc
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from starlette.exceptions import HTTPException
 
 from chassis.grpc_client import UnaryCall
+from gateway import docs
 from gateway.batch import BatchedRpc, Rpc
 from gateway.binding import Binder
 from gateway.codec import encoder
@@ -108,15 +107,18 @@ class Pages:
         app.get("/healthz")(_alive)
         app.get("/readyz")(_ready(readiness))
         app.get("/openapi.json")(_document(openapi))
-        app.get("/docs")(_docs)
+        shown = docs.pages()
+        for path, page in shown.items():
+            app.get(path)(_always(page))
         for kind in (HTTPException, EdgeError, Exception):
             app.add_exception_handler(kind, _refuse)
-        self._paths = {"/healthz", "/readyz", "/openapi.json", "/docs"}
+        itself = ("/healthz", "/readyz", "/openapi.json")
+        self._routes = dict.fromkeys(shown, "/docs") | {path: path for path in itself}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path")
-        if path in self._paths:
-            scope["exchange"].route = path
+        route = self._routes.get(scope["path"])
+        if route is not None:
+            scope["exchange"].route = route
         await self._app(scope, receive, send)
 
 
@@ -164,5 +166,8 @@ def _document(openapi: bytes) -> Callable[[Request], object]:
     return document
 
 
-async def _docs() -> HTMLResponse:
-    return get_swagger_ui_html(openapi_url="/openapi.json", title=TITLE)
+def _always(page: Response) -> Callable[[], object]:
+    async def answer() -> Response:
+        return page
+
+    return answer

@@ -415,11 +415,9 @@ async def test_pages_of_the_gateway(gateway: Running) -> None:
     assert (await gateway.client.get("/healthz")).json() == {"status": "alive"}
     assert (await gateway.client.get("/readyz")).json() == {"status": "ready"}
     document = await gateway.client.get("/openapi.json")
+    assert document.headers["x-correlation-id"]
     assert document.json()["openapi"].startswith("3.1")
     again = await gateway.client.get(
         "/openapi.json", headers={"if-none-match": document.headers["etag"]}
     )
     assert (again.status_code, again.content) == (304, b"")
-    docs = await gateway.client.get("/docs")
-    assert "/openapi.json" in docs.text
-    assert docs.headers["x-correlation-id"]

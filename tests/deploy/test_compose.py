@@ -15,6 +15,7 @@ from auth_service.settings import AuthSettings
 from chassis.settings import Settings
 from crm_service.settings import CrmSettings
 from devstack import compose_env
+from devstack.process import Problem
 from devstack.supervisor import ROOT
 from gateway.settings import GatewaySettings
 from projects_service.settings import ProjectsSettings
@@ -145,6 +146,19 @@ def test_no_secret_has_a_default_and_each_is_made_or_asked_for() -> None:
             assert rest.startswith((":?run make compose-env", ":?put your ")), name
     required = {name for name, _ in variables()} - OPTIONAL
     assert required == {*compose_env.NAMES, *compose_env.TWILIO}
+
+
+def test_what_is_missing_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*compose_env.NAMES, *compose_env.TWILIO):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Problem, match=r"no POSTGRES_PASSWORD and \d+ more: run make compose-env"):
+        compose_env.up(tmp_path)
+    compose_env.write(tmp_path / ".env")
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Problem, match="no TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM: add"):
+        compose_env.up(tmp_path)
 
 
 def test_every_variable_is_explained_in_the_example() -> None:

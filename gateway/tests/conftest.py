@@ -34,6 +34,7 @@ from propmubi.agents.v1 import (
     listings_pb2_grpc,
 )
 from propmubi.auth.v1 import auth_pb2, auth_pb2_grpc
+from propmubi.projects.v1 import projects_pb2_grpc
 
 Reply = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
 
@@ -44,8 +45,9 @@ class Peer(
     listing_files_pb2_grpc.ListingFileServiceServicer,
     auth_pb2_grpc.AuthServiceServicer,
     auth_pb2_grpc.UserServiceServicer,
+    projects_pb2_grpc.ProjectServiceServicer,
 ):
-    """Auth and agents behind one port, answering as `replies` says, by the name of the RPC."""
+    """Auth, agents and projects behind one port, answering as `replies` says, by the name of the RPC."""
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
@@ -139,6 +141,8 @@ DEFAULTS: dict[str, Reply] = {
     "GetMe": me,
     "ImportListings": nothing,
     "ExportListings": nothing,
+    "GetProject": nothing,
+    "ListProjects": nothing,
 }
 for _name in DEFAULTS:
     setattr(Peer, _name, rpc(_name))
@@ -159,6 +163,7 @@ async def serving(peer: Peer) -> AsyncIterator[None]:
     listing_files_pb2_grpc.add_ListingFileServiceServicer_to_server(peer, grpc_server)
     auth_pb2_grpc.add_AuthServiceServicer_to_server(peer, grpc_server)
     auth_pb2_grpc.add_UserServiceServicer_to_server(peer, grpc_server)
+    projects_pb2_grpc.add_ProjectServiceServicer_to_server(peer, grpc_server)
     health_pb2_grpc.add_HealthServicer_to_server(peer.health, grpc_server)
     await peer.health.set("", HealthCheckResponse.SERVING)
     peer.port = grpc_server.add_insecure_port(f"127.0.0.1:{peer.port}")

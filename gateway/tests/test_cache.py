@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from itertools import count
 from typing import Any
 
 import grpc
@@ -16,6 +17,8 @@ from gateway.tests.conftest import Peer, RunGateway, Running, bearer, eventually
 from propmubi.agents.v1 import listings_pb2
 from propmubi.agents.v1.events_pb2 import ListingStatusChanged
 from propmubi.common.v1.event_pb2 import Event
+from propmubi.projects.v1 import projects_pb2
+from propmubi.projects.v1.events_pb2 import ProjectLapsed
 
 BYTES = 4_000
 
@@ -170,6 +173,37 @@ async def test_a_kept_answer_is_the_same_answer(run_gateway: RunGateway, peer: P
         assert first.headers["x-correlation-id"] != again.headers["x-correlation-id"]
         tag = {"if-none-match": first.headers["etag"]}
         assert (await gateway.client.get(path, headers=tag)).status_code == 304
+
+
+async def test_an_event_about_a_project_ends_what_shows_it(
+    run_gateway: RunGateway, peer: Peer, redis_url: str
+) -> None:
+    project, versions = projects_pb2.Project(id=str(uuid.uuid4())), count(1)
+
+    async def one(_request: Any, _context: Any) -> Any:
+        project.version = next(versions)
+        return project
+
+    async def page(_request: Any, _context: Any) -> Any:
+        return projects_pb2.ListProjectsResponse(projects=[project])
+
+    peer.replies |= {"GetProject": one, "ListProjects": page}
+    async with run_gateway(cache_bytes=1 << 20) as gateway, Redis.from_url(redis_url) as redis:
+
+        async def shown() -> list[int]:
+            one = (await gateway.client.get(f"/v1/projects/{project.id}")).json()
+            [of_page] = (await gateway.client.get("/v1/projects")).json()["projects"]
+            return [one["version"], of_page["version"]]
+
+        async def is_new() -> bool:
+            return min(await shown()) > 1
+
+        assert await shown() == await shown() == [1, 1]
+        event = told(project.id)
+        event.payload.Pack(ProjectLapsed(project_id=project.id))
+        await redis.xadd(stream_of("projects"), {"event": event.SerializeToString()})
+        async with asyncio.timeout(1.5):
+            await eventually(is_new)
 
 
 async def test_an_event_about_a_listing_ends_the_pages_that_show_it(

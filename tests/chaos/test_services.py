@@ -21,6 +21,8 @@ HOLDS = 6
 AT_ONCE = 4
 # How many are answered before the service dies.
 ANSWERED = 10
+# What an agent lists: more than one transaction takes off the market.
+LISTED = 2_000
 
 
 def kill_service(town: Town, word: str) -> Callable[[], None]:
@@ -97,5 +99,50 @@ async def test_an_enquiry_waits_for_agents_to_come_back(town: Town) -> None:
         timeline = (await http.get(f"{path}/activities", headers=town.asha.headers)).json()
         stages = [entry.get("to_stage") for entry in timeline["activities"]]
         assert stages == ["assigned", "new"]
+        await all_ready(http)
+        await check_events(town)
+
+
+async def test_all_that_a_suspended_agent_lists_leaves_the_market_once_though_agents_dies(
+    town: Town,
+) -> None:
+    agent = town.new_agent()
+    assert agent.tokens is not None
+    agent_id = agent.tokens["user"]["agent_id"]
+    await town.rows(
+        """
+        insert into agents.listings (id, list_agent_id, listing_type, property_type, standard_status, list_price,
+            carpet_area, city, on_market_date)
+        select gen_random_uuid(), $1, 'sale', 'apartment', 'active', 5000000, 700, 'Nashik', now()
+        from generate_series(1, $2)
+        """,
+        agent_id,
+        LISTED,
+    )
+    left = "select count(*) from agents.listings where list_agent_id = $1 and standard_status = 'active'"
+
+    async def gone() -> bool:
+        return bool(await town.value(left, agent_id) == 0)
+
+    async with town.client() as http:
+        after_answers(http, 1, kill_service(town, "agents_service"))
+        reason = {"reason": "forged papers"}
+        path = f"/v1/agents/{agent_id}/suspend"
+        suspended = await http.post(path, json=reason, headers=town.admin.headers)
+        assert suspended.status_code == 200, suspended.text
+        assert not await gone(), "agents did not die in the midst of it"
+        await eventually(gone, "the last listing's leaving")
+        not_once = """
+            select id from agents.listings where list_agent_id = $1 and (
+                (select count(*) from agents.listing_history
+                    where listing_id = listings.id and to_value = 'withdrawn') <> 1
+                or (select count(*) from agents.outbox
+                    where aggregate_id = listings.id and name = 'listing.status_changed') <> 1
+            )
+            """
+        assert await town.rows(not_once, agent_id) == []
+        named = "select name from agents.outbox where aggregate_id = $1 order by sequence"
+        names = [row["name"] for row in await town.rows(named, agent_id)]
+        assert names == ["agent.verified", "agent.suspended"]
         await all_ready(http)
         await check_events(town)

@@ -145,4 +145,7 @@ async def test_all_that_a_suspended_agent_lists_leaves_the_market_once_though_ag
         names = [row["name"] for row in await town.rows(named, agent_id)]
         assert names == ["agent.verified", "agent.suspended"]
         await all_ready(http)
+        path = f"/v1/agents/{agent_id}/reinstate"
+        reinstated = await http.post(path, json={}, headers=town.admin.headers)
+        assert reinstated.status_code == 200, reinstated.text
         await check_events(town)

@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,11 +13,18 @@ from sqlalchemy import text
 
 from agents_service.agents.repository import AgentRepository
 from agents_service.agents.service import AgentService
-from agents_service.listings.domain import StandardStatus
+from agents_service.listings.domain import Mover, StandardStatus
 from agents_service.listings.repository import ListingRepository
 from agents_service.listings.service import ListingService
 from chassis.database import Transaction
-from chassis.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, PermissionDenied
+from chassis.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
 from chassis.ids import new_id
 from chassis.india import today
 from chassis.timers import sweep
@@ -26,8 +34,8 @@ from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
 from propmubi.projects.v1.events_pb2 import ProjectLapsed
 from services.agents.tests.integration.conftest import WAKAD, Lister, MakeLister
 from services.agents.tests.integration.test_listings import get, history, names, patch
-from services.agents.tests.integration.test_units import Unit
-from services.agents.tests.unit.test_listing_domain import BY_PEOPLE
+from services.agents.tests.integration.test_units import Unit, status_of
+from services.agents.tests.unit.test_listing_domain import BY_ITSELF, expected
 
 YESTERDAY = today() - timedelta(days=1)
 FLAT = pb.Address(building_name="Tower A", unit_number="A-1203")
@@ -59,7 +67,7 @@ async def test_every_move_from_every_status_by_every_role_is_as_the_domain_has_i
     listing = await asha.draft()
     colleague, other = await make_lister(office_id=asha.office_id), await make_lister()
     own, broker, *strangers = (
-        Lister(asha.agent_id, None, token, ListingServiceStub(agents.caller(token)))
+        Lister(asha.agent_id, None, token or "", ListingServiceStub(agents.caller(token)))
         for token in (
             asha.token,
             tokens.person("office_admin", office_id=asha.office_id),
@@ -70,13 +78,14 @@ async def test_every_move_from_every_status_by_every_role_is_as_the_domain_has_i
             tokens.person(),
             tokens.builder(),
             tokens.admin(),
+            tokens.service("crm"),
+            None,
         )
     )
     refusals: Counter[type[Exception]] = Counter()
     for before in StandardStatus:
-        moves = BY_PEOPLE[before].split()
         for after in StandardStatus:
-            for mover in (own, broker):
+            for mover, role in ((own, Mover.AGENT), (broker, Mover.OFFICE_ADMIN)):
                 await put(
                     agents,
                     "listings set standard_status = :status, on_market_date = now() where id = :id",
@@ -89,15 +98,67 @@ async def test_every_move_from_every_status_by_every_role_is_as_the_domain_has_i
                         return_exceptions=True,
                     )
                     refusals.update(map(type, answers))
-                allowed = after in moves or (mover is broker and f"{after}(office_admin)" in moves)
-                if allowed:
-                    moved = await mover.move(listing, after, **closing(after))
-                    name = f"STANDARD_STATUS_{after.upper()}"
-                    assert pb.StandardStatus.Name(moved.standard_status) == name
+                refused = expected(before, after, role)
+                if refused is None:
+                    await mover.move(listing, after, **closing(after))
                 else:
-                    with pytest.raises((Conflict, PermissionDenied)):
+                    with pytest.raises(refused):
                         await mover.move(listing, after, **closing(after))
-    assert refusals == {NotFound: 400, PermissionDenied: 300}
+                is_now = before if refused else after
+                assert await status_of(asha, listing) == is_now, (before, after, role)
+    assert refusals == {NotFound: 400, PermissionDenied: 400, Unauthenticated: 100}
+
+
+async def test_what_happens_moves_listings_from_every_status_as_the_domain_has_it(
+    agents: Running, asha: Lister
+) -> None:
+    """The clock, their unit, the suspension of their agent and the lapse of their project."""
+    unit_id, project_id = new_id(), new_id()
+    drafts = {
+        status: await asha.draft(
+            unit_id=str(unit_id),
+            project_id=str(project_id),
+            possession_status=pb.POSSESSION_STATUS_READY_TO_MOVE,
+        )
+        for status in StandardStatus
+    }
+    database = agents.database
+    service = ListingService(ListingRepository(database), AgentRepository(database))
+    target = StandardStatus
+    happenings: list[tuple[Mover, StandardStatus, Callable[[Transaction], Awaitable[object]]]] = [
+        (Mover.CLOCK, target.ACTIVE, service.open_due),
+        (Mover.CLOCK, target.EXPIRED, service.expire),
+        (
+            Mover.SUSPENSION,
+            target.WITHDRAWN,
+            lambda tx: service.leave_market(tx, asha.agent_id, "x", "x"),
+        ),
+        (Mover.LAPSE, target.WITHDRAWN, lambda tx: service.leave_with_project(tx, project_id, "x")),
+        *(
+            (Mover.UNIT, to, partial(service.follow_unit, unit_id=unit_id, status=to, reason="x"))
+            for to in (target.HOLD, target.PENDING, target.ACTIVE)
+        ),
+    ]
+    assert {(mover, to) for mover, to, _ in happenings} == {
+        (mover, to) for mover, moves in BY_ITSELF.items() for _, to in moves
+    }
+    for mover, to, happens in happenings:
+        for status, draft in drafts.items():
+            await put(
+                agents,
+                # Each is another office's, of which it is the only one of the home.
+                "listings set standard_status = :status, moved_by_unit = true, on_market_date = now(),"
+                " list_office_id = gen_random_uuid(), activation_date = current_date - 1, expiration_date = :ends"
+                " where id = :id",
+                status=status,
+                ends=YESTERDAY if to is target.EXPIRED else None,
+                id=uuid.UUID(draft.id),
+            )
+        async with database.transaction() as tx:
+            await happens(tx)
+        for status, draft in drafts.items():
+            moves = (status, to) in BY_ITSELF[mover]
+            assert await status_of(asha, draft) == (to if moves else status), (mover, status, to)
 
 
 async def test_what_comes_soon_becomes_active_on_its_day_and_once(

@@ -1,21 +1,82 @@
-"""Migrations: they go back to nothing."""
+"""Migrations: they make what the models say, each goes back to what was before it, and forward again."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis import migrate
+from agents_service import __main__ as _every_model  # noqa: F401  Known by being imported.
+from agents_service.metadata import metadata
+from chassis import migrate, tables
+from devstack.supervisor import ROOT
 from devstack.testing import ROLE_PASSWORD
 
+SCRIPTS = ScriptDirectory(str(ROOT / "services/agents/migrations"))
+REVISIONS: Sequence[str] = [
+    "base",
+    *reversed([script.revision for script in SCRIPTS.walk_revisions()]),
+]
+# All that a revision can make: columns, indexes, constraints, functions and what the service may do with them.
+SCHEMA = """
+select 'column', table_name || '.' || column_name, concat_ws(' ', data_type, udt_name, is_nullable, column_default,
+    generation_expression)
+from information_schema.columns where table_schema = 'agents'
+union all select 'index', indexname, indexdef from pg_indexes where schemaname = 'agents'
+union all select 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+from pg_constraint where connamespace = 'agents'::regnamespace
+union all select 'function', oid::regprocedure::text, pg_get_functiondef(oid) || coalesce(proacl::text, '')
+from pg_proc where pronamespace = 'agents'::regnamespace
+union all select 'rights', oid::regclass::text, relacl::text from pg_class
+where relnamespace = 'agents'::regnamespace and relkind in ('r', 'S')
+order by 1, 2
+"""
 
-async def test_migrations_go_back(empty_database: str) -> None:
+
+def differences(connection: Connection) -> list[Any]:
+    everything = MetaData()
+    for known in (tables.metadata, metadata):
+        for table in known.tables.values():
+            table.to_metadata(everything)
+    options = {
+        "include_name": lambda name, kind, _parents: (kind, name) != ("table", "alembic_version")
+    }
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), everything))
+
+
+@pytest.mark.filterwarnings("ignore:Did not recognize type .point.")
+async def test_migrations_make_what_the_models_say_and_each_goes_back_and_forward(
+    empty_database: str,
+) -> None:
     await asyncio.to_thread(
         migrate.provision, empty_database, "agents", ROLE_PASSWORD, ROLE_PASSWORD
     )
     owner = migrate.role_url(empty_database, "agents_owner", ROLE_PASSWORD)
-    await asyncio.to_thread(migrate.upgrade, owner, "agents")
-    await asyncio.to_thread(migrate.downgrade, owner, "agents", "base")
     server = await asyncpg.connect(owner)
-    left = await server.fetch("select tablename from pg_tables where schemaname = 'agents'")
+
+    async def schema() -> list[Any]:
+        return [tuple(row) for row in await server.fetch(SCHEMA)]
+
+    made = {}
+    for revision in REVISIONS[1:]:
+        await asyncio.to_thread(migrate.upgrade, owner, "agents", revision)
+        made[revision] = await schema()
+    engine = create_async_engine(make_url(owner).set(drivername="postgresql+asyncpg"))
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
+    for before in reversed(REVISIONS[1:-1]):
+        await asyncio.to_thread(migrate.downgrade, owner, "agents", before)
+        assert await schema() == made[before], before
+    await asyncio.to_thread(migrate.downgrade, owner, "agents", "base")
+    assert [name for _, name, _ in await schema() if "alembic_version" not in name] == []
+    await asyncio.to_thread(migrate.upgrade, owner, "agents")
+    assert await schema() == made[REVISIONS[-1]]
     await server.close()
-    assert [row["tablename"] for row in left] == ["alembic_version"]

@@ -5,8 +5,9 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, insert, text
 
+from agents_service.listing_files.models import imports
 from agents_service.listing_files.repository import ListingFileRepository
 from agents_service.listing_files.rows import CSV, LONGEST_ROW
 from chassis.errors import AlreadyExists, DomainError
@@ -290,3 +291,16 @@ async def test_a_price_that_falls_in_a_file_has_fallen(agents: Running, asha_sen
     )
     fell = "select external_id from listings where price_dropped_at is not null"
     assert await rows_of(agents, fell) == [("a",)]
+
+
+async def test_a_small_file_does_not_wait_for_a_large_one_to_end(agents: Running) -> None:
+    async with agents.database.transaction() as tx:
+        for pieces_read in (3, 1):
+            columns = {"created_by": str(pieces_read), "agent_id": new_id(), "content_type": CSV}
+            job = {"id": new_id(), "status": "running", "pieces": 9, "pieces_read": pieces_read}
+            await tx.execute(insert(imports).values(**columns, **job))
+        found = await ListingFileRepository(agents.database).locked_running(tx)
+        assert found is not None
+        assert found.pieces_read == 1
+        # Nobody is to read them.
+        await tx.execute(delete(imports))

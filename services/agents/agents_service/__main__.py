@@ -4,6 +4,9 @@ from agents_service.agents.consumers import PeopleConsumers
 from agents_service.agents.repository import AgentRepository
 from agents_service.agents.service import AgentService
 from agents_service.agents.servicer import AgentServicer
+from agents_service.alerts.repository import AlertRepository
+from agents_service.alerts.service import AlertService
+from agents_service.alerts.timers import AlertTimers
 from agents_service.clients import People
 from agents_service.listing_files import timers
 from agents_service.listing_files.repository import ListingFileRepository
@@ -30,6 +33,7 @@ from chassis import process
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import clear, load
+from chassis.sms import SmsProvider, open_sms
 from chassis.timers import sweep
 from propmubi.agents.v1.agents_pb2_grpc import add_AgentServiceServicer_to_server
 from propmubi.agents.v1.listing_files_pb2_grpc import add_ListingFileServiceServicer_to_server
@@ -37,7 +41,7 @@ from propmubi.agents.v1.listings_pb2_grpc import add_ListingServiceServicer_to_s
 from propmubi.agents.v1.offices_pb2_grpc import add_OfficeServiceServicer_to_server
 from propmubi.agents.v1.saved_searches_pb2_grpc import add_SavedSearchServiceServicer_to_server
 from propmubi.agents.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
-from propmubi.auth.v1 import auth_pb2
+from propmubi.auth.v1 import auth_pb2, consents_pb2
 
 # Days begin at midnight; a minute later is soon enough.
 SWEEP_SECONDS = 60.0
@@ -47,15 +51,18 @@ MATCH_SECONDS = 0.5
 WITHDRAW_SECONDS = 1.0
 
 
-def wire(service: Service) -> list[str]:
+def wire(service: Service, sms: SmsProvider) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
-    page_tokens = PageTokens(*clear(service.settings.cursor_key))
+    settings = service.settings
+    assert isinstance(settings, AgentsSettings)
+    page_tokens = PageTokens(*clear(settings.cursor_key))
     agent_repository = AgentRepository(service.database)
     listing_repository = ListingRepository(service.database)
     listings = ListingService(listing_repository, agent_repository)
     agents = AgentService(agent_repository, listings)
     offices = OfficeService(OfficeRepository(service.database), agent_repository, agents)
-    people = People(service.channel(service.settings.auth_target, auth_pb2.DESCRIPTOR))
+    channel = service.channel(settings.auth_target, auth_pb2.DESCRIPTOR, consents_pb2.DESCRIPTOR)
+    people = People(channel, service.own_token)
     add_AgentServiceServicer_to_server(
         AgentServicer(service.database, agents, page_tokens), service.server.server
     )
@@ -68,7 +75,11 @@ def wire(service: Service) -> list[str]:
         OfficeServicer(service.database, offices, people, page_tokens), service.server.server
     )
     add_SearchServiceServicer_to_server(SearchServicer(search, pages), service.server.server)
-    saved_searches = SavedSearchService(SavedSearchRepository(service.database), search)
+    waiting = AlertRepository(service.database)
+    alerts = AlertService(
+        waiting, listing_repository, people, sms, most_a_day=settings.alerts_per_day
+    )
+    saved_searches = SavedSearchService(SavedSearchRepository(service.database), search, alerts)
     add_SavedSearchServiceServicer_to_server(
         SavedSearchServicer(service.database, saved_searches, pages, page_tokens),
         service.server.server,
@@ -92,6 +103,8 @@ def wire(service: Service) -> list[str]:
     matching = sweep(service.database, saved_searches.match_offers)
     service.every(MATCH_SECONDS, "match saved searches", matching)
     service.every(WITHDRAW_SECONDS, "withdraw", sweep(service.database, agents.withdraw_more))
+    alerting = AlertTimers(service.database, waiting, alerts).send_waiting
+    service.every(settings.notify_every_seconds, "send alerts", alerting)
     service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
     service.consume("projects", ListingConsumers(listings, search).of_projects)
     service.consume("agents", SavedSearchConsumers(saved_searches).of_agents)
@@ -109,8 +122,9 @@ def wire(service: Service) -> list[str]:
 
 
 async def main() -> None:
-    async with open_service(load(AgentsSettings), "agents") as service:
-        await service.run(wire(service))
+    settings = load(AgentsSettings)
+    async with open_sms(settings) as sms, open_service(settings, "agents") as service:
+        await service.run(wire(service, sms))
 
 
 if __name__ == "__main__":

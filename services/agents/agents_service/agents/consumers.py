@@ -1,4 +1,4 @@
-"""What others tell of people: auth, who is to be forgotten or left alone; crm, how soon agents answer."""
+"""What others tell of people: auth, who is to be forgotten; crm, how soon agents answer."""
 
 import uuid
 from collections.abc import Mapping
@@ -12,8 +12,7 @@ from chassis import idempotency
 from chassis.database import Transaction
 from chassis.events import Handler
 from chassis.protobuf import moment
-from propmubi.auth.v1.consents_pb2 import ConsentPurpose
-from propmubi.auth.v1.events_pb2 import ConsentWithdrawn, UserErased
+from propmubi.auth.v1.events_pb2 import UserErased
 from propmubi.common.v1.event_pb2 import Event
 from propmubi.crm.v1.events_pb2 import LeadResponded
 
@@ -31,7 +30,6 @@ class PeopleConsumers:
         self._searches = searches
         self.of_auth: Mapping[type[Message], Handler] = {
             UserErased: self.user_erased,
-            ConsentWithdrawn: self.consent_withdrawn,
         }
         self.of_crm: Mapping[type[Message], Handler] = {LeadResponded: self.lead_responded}
 
@@ -53,10 +51,3 @@ class PeopleConsumers:
                 moment(payload.responded_at),
                 payload.response_seconds,
             )
-
-    async def consent_withdrawn(
-        self, tx: Transaction, payload: ConsentWithdrawn, _event: Event
-    ) -> None:
-        """Alerts have no channel of their own: withdrawn for one, they end."""
-        if payload.purpose == ConsentPurpose.CONSENT_PURPOSE_ALERTS:
-            await self._searches.silence(tx, uuid.UUID(payload.user_id))

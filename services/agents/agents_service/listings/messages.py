@@ -202,7 +202,7 @@ def owner_to_proto(owner: Owner) -> pb.ListingOwner:
         office_id=_id(owner.office_id),
         agent_status=_AGENT_STATUS[owner.agent_status],
         member_mobile_phone=owner.member_mobile_phone,
-        summary=_summary(owner),
+        summary=summary_of(owner),
     )
 
 
@@ -297,7 +297,7 @@ def _medium(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in _MEDIUM if given.get(name) is not None}
 
 
-def _summary(owner: Owner) -> str:
+def summary_of(owner: Owner) -> str:
     """Such as "2 BHK apartment for sale in Wakad, Pune"."""
     size = f"{owner.bhk:g} BHK" if owner.bhk else None
     words = (size, owner.property_type.replace("_", " "), f"for {owner.listing_type}")

@@ -26,7 +26,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from agents_service.listings.models import listings
 from agents_service.saved_searches.domain import (
-    Alert,
     Candidate,
     Home,
     Match,
@@ -268,14 +267,6 @@ class SavedSearchRepository:
             update(saved_searches)
             .where(saved_searches.c.id == saved_search_id)
             .values(seen_until=func.greatest(saved_searches.c.seen_until, until))
-        )
-
-    async def silence(self, tx: Transaction, user_id: uuid.UUID) -> None:
-        """Tell a user of no more matches."""
-        await tx.execute(
-            update(saved_searches)
-            .where(saved_searches.c.user_id == user_id, saved_searches.c.alert != Alert.OFF)
-            .values(alert=Alert.OFF, version=saved_searches.c.version + 1, updated_at=func.now())
         )
 
     async def matches(

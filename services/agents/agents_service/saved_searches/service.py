@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
+from agents_service.alerts.domain import Waiting
+from agents_service.alerts.service import AlertService
 from agents_service.saved_searches.domain import (
     MOST_SEARCHES,
     Match,
@@ -38,9 +40,12 @@ TURN = 1_000
 class SavedSearchService:
     """The use cases of saved searches. Each that writes takes the transaction that its caller opened."""
 
-    def __init__(self, repository: SavedSearchRepository, search: SearchService) -> None:
+    def __init__(
+        self, repository: SavedSearchRepository, search: SearchService, alerts: AlertService
+    ) -> None:
         self._repository = repository
         self._search = search
+        self._alerts = alerts
 
     async def columns(self, given: Mapping[str, Any], filters: Mapping[str, Any]) -> dict[str, Any]:
         """The columns that the fields `given` of a saved search set; raises InvalidArgument. `filters` are theirs as
@@ -108,10 +113,7 @@ class SavedSearchService:
     async def forget(self, tx: Transaction, user_id: uuid.UUID) -> None:
         """Forget what a user looks for, who is to be forgotten."""
         await self._repository.delete_all(tx, user_id)
-
-    async def silence(self, tx: Transaction, user_id: uuid.UUID) -> None:
-        """Turn the alerts of a user off, who wants none any more; she turns on again which she wants."""
-        await self._repository.silence(tx, user_id)
+        await self._alerts.forget(tx, user_id)
 
     async def matches(
         self,
@@ -150,14 +152,40 @@ class SavedSearchService:
                 found.append((search.id, offer.home.id))
             if at % TURN == 0:
                 await asyncio.sleep(0)
-        _tell(tx, await self._repository.note(tx, offers, found))
+        await self._tell(tx, await self._repository.note(tx, offers, found))
         return count
 
     async def tell_of_yesterday(self, tx: Transaction) -> int:
         """Tell some of those who are told daily of what matched until this morning; how many were told."""
         told = await self._repository.morning(tx, last_morning(datetime.now(UTC)), BATCH)
-        _tell(tx, told)
+        await self._tell(tx, told)
         return len(told)
+
+    async def _tell(self, tx: Transaction, news: Sequence[News]) -> None:
+        """Tell the owners, and the other services: of many searches by one event, for thousands may want one home."""
+        waiting = [
+            Waiting(
+                each.user_id,
+                each.saved_search_id,
+                each.name,
+                len(each.listing_ids),
+                each.listing_ids[-1],
+            )
+            for each in news
+        ]
+        if waiting:
+            await self._alerts.add(tx, waiting)
+        for start in range(0, len(news), ALERTS):
+            alerts = [
+                SavedSearchAlert(
+                    saved_search_id=str(each.saved_search_id),
+                    user_id=str(each.user_id),
+                    name=each.name,
+                    listing_ids=map(str, each.listing_ids),
+                )
+                for each in news[start : start + ALERTS]
+            ]
+            tx.publish(SavedSearchMatched(alerts=alerts), new_id())
 
     async def _own(
         self,
@@ -193,18 +221,3 @@ def last_morning(now: datetime) -> datetime:
     """The last nine o'clock of India that has been at `now`."""
     today = datetime.combine(now.astimezone(INDIA), MORNING)
     return today if today <= now else today - timedelta(days=1)
-
-
-def _tell(tx: Transaction, news: Sequence[News]) -> None:
-    """Tell the other services, of many searches by one event: thousands may want one home."""
-    for start in range(0, len(news), ALERTS):
-        alerts = [
-            SavedSearchAlert(
-                saved_search_id=str(each.saved_search_id),
-                user_id=str(each.user_id),
-                name=each.name,
-                listing_ids=map(str, each.listing_ids),
-            )
-            for each in news[start : start + ALERTS]
-        ]
-        tx.publish(SavedSearchMatched(alerts=alerts), new_id())

@@ -4,26 +4,45 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from sqlalchemy import insert
 
+from agents_service import clients
 from agents_service.__main__ import wire
 from agents_service.agents.models import agents as agents_table
+from agents_service.alerts.repository import AlertRepository
+from agents_service.alerts.service import AlertService
+from agents_service.listings.repository import ListingRepository
 from agents_service.settings import AgentsSettings
+from chassis import sms
 from chassis.ids import new_id
 from chassis.rules import message_of
+from chassis.sms import SmsSettings, open_sms
 from devstack.testing_service import Running, RunService, Tokens
+from devstack.testing_sms import Twilio
 from propmubi.agents.v1 import listings_pb2 as pb
 from propmubi.agents.v1 import offices_pb2
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
 from propmubi.agents.v1.offices_pb2_grpc import OfficeServiceStub
-from propmubi.auth.v1 import auth_pb2
-from propmubi.auth.v1.auth_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
+from propmubi.auth.v1 import auth_pb2, consents_pb2
+from propmubi.auth.v1.auth_pb2_grpc import (
+    AuthServiceServicer,
+    UserServiceServicer,
+    add_AuthServiceServicer_to_server,
+    add_UserServiceServicer_to_server,
+)
+from propmubi.auth.v1.consents_pb2_grpc import (
+    ConsentServiceServicer,
+    add_ConsentServiceServicer_to_server,
+)
 
 WAKAD = pb.Address(
     line="A-1203, Blue Ridge",
@@ -87,11 +106,33 @@ class Lister:
 MakeLister = Callable[..., Awaitable[Lister]]
 
 
-class People(UserServiceServicer):
-    """Stands in for auth, on a real socket: who signs in with which phone, by her token."""
+class People(UserServiceServicer, AuthServiceServicer, ConsentServiceServicer):
+    """Stands in for auth, on a real socket: who signs in with which phone, by her token, and who may be reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
         self.phones: dict[str, str] = {}
+        # By user, those who agreed to alerts by SMS.
+        self.reachable: dict[str, str] = {}
+        self.away = False
+
+    async def IssueServiceToken(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return auth_pb2.IssueServiceTokenResponse(
+            access_token=self.tokens.service(request.service_id), expires_in=600
+        )
+
+    async def BatchGetReachable(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        assert request.purpose == consents_pb2.CONSENT_PURPOSE_ALERTS
+        assert request.channel == consents_pb2.CONSENT_CHANNEL_SMS
+        return consents_pb2.BatchGetReachableResponse(
+            people=[
+                consents_pb2.Reachable(user_id=user_id, phone=self.reachable[user_id])
+                for user_id in request.user_ids
+                if user_id in self.reachable
+            ]
+        )
 
     async def GetMe(self, request: Any, context: Any) -> auth_pb2.User:  # noqa: N802
         bearer = dict(context.invocation_metadata())["authorization"]
@@ -99,17 +140,33 @@ class People(UserServiceServicer):
 
 
 @pytest.fixture
-def people() -> People:
-    return People()  # type: ignore[abstract]  # Nobody changes an account here.
+def people(tokens: Tokens) -> People:
+    return People(tokens)  # type: ignore[abstract]  # Nobody changes an account here.
 
 
 @pytest_asyncio.fixture
-async def agents(run_service: RunService, people: People) -> AsyncIterator[Running]:
+async def agents(run_service: RunService, people: People, tmp_path: Path) -> AsyncIterator[Running]:
     server = grpc.aio.server()
     add_UserServiceServicer_to_server(people, server)
+    add_AuthServiceServicer_to_server(people, server)
+    add_ConsentServiceServicer_to_server(people, server)
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
-    async with run_service("agents", wire, AgentsSettings, auth_target=target) as running:
+    settings = SmsSettings.model_construct(
+        sms_provider="file", sms_outbox_file=tmp_path / "sms.jsonl", sms_timeout_seconds=5.0
+    )
+    async with (
+        open_sms(settings) as provider,
+        run_service(
+            "agents",
+            partial(wire, sms=provider),
+            AgentsSettings,
+            auth_target=target,
+            sms_provider="file",
+            # Tests of alerts send them themselves.
+            notify_every_seconds=3600,
+        ) as running,
+    ):
         yield running
     await server.stop(None)
 
@@ -206,3 +263,23 @@ def make_brokerage(
         )
 
     return make
+
+
+@pytest_asyncio.fixture
+async def alerts(
+    agents: Running, people: People, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AlertService]:
+    """Alerts that are sent by Twilio's real client, three a day, to those whom auth, on a real socket, says."""
+    monkeypatch.setattr(sms, "PAUSES", (0.0, 0.0))
+    given = {**twilio.settings, "twilio_auth_token": SecretStr("token")}
+    settings = SmsSettings.model_construct(sms_timeout_seconds=5.0, **given)
+    service = agents.service
+    channel = service.channel(service.settings.auth_target, auth_pb2.DESCRIPTOR)
+    async with open_sms(settings) as provider:
+        yield AlertService(
+            AlertRepository(agents.database),
+            ListingRepository(agents.database),
+            clients.People(channel, service.own_token),
+            provider,
+            most_a_day=3,
+        )

@@ -16,14 +16,9 @@ from propmubi.agents.v1 import agents_pb2 as pb
 from propmubi.agents.v1 import saved_searches_pb2
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
 from propmubi.agents.v1.saved_searches_pb2_grpc import SavedSearchServiceStub
-from propmubi.auth.v1.consents_pb2 import (
-    CONSENT_CHANNEL_SMS,
-    CONSENT_PURPOSE_ALERTS,
-    CONSENT_PURPOSE_MARKETING,
-)
-from propmubi.auth.v1.events_pb2 import ConsentWithdrawn, UserErased
+from propmubi.auth.v1.events_pb2 import UserErased
 from propmubi.common.v1.event_pb2 import Event
-from services.agents.tests.integration.test_saved_searches import save
+from services.agents.tests.integration.test_saved_searches import eventually, save
 from services.agents.tests.integration.test_units import status_of
 
 PHONE = "+919876543210"
@@ -33,7 +28,7 @@ async def erase(agents: Running, user_id: str, sequence: int) -> None:
     await tell(agents, UserErased(user_id=user_id, phone=PHONE), sequence)
 
 
-async def tell(agents: Running, payload: UserErased | ConsentWithdrawn, sequence: int) -> None:
+async def tell(agents: Running, payload: UserErased, sequence: int) -> None:
     """Tell of a person, twice as a relay may, and wait until that was applied."""
     event = Event(
         id=str(new_id()), aggregate_id=payload.user_id, sequence=sequence, payload=AnyMessage()
@@ -89,32 +84,31 @@ async def test_an_erased_agent_is_masked_in_her_history_too_and_sells_nothing_an
     assert names.count("agent.suspended") == 1
 
 
-async def test_who_wants_no_alerts_has_hers_off_and_who_is_erased_has_no_searches_left(
-    agents: Running, tokens: Tokens
+async def test_who_is_erased_has_no_searches_matches_or_alerts_left(
+    agents: Running, tokens: Tokens, asha: Any
 ) -> None:
     user_id = new_id()
     meera = SavedSearchServiceStub(agents.caller(tokens.person(user_id=user_id)))
     ravi = SavedSearchServiceStub(agents.caller(tokens.person()))
     for stub in (meera, ravi):
         await save(stub, city="Pune")
-    told: dict[str, Any] = {
-        "user_id": str(user_id),
-        "phone": PHONE,
-        "channel": CONSENT_CHANNEL_SMS,
-    }
-
-    async def alerts() -> list[list[saved_searches_pb2.Alert.ValueType]]:
-        asked = saved_searches_pb2.ListSavedSearchesRequest()
-        found = [(await stub.ListSavedSearches(asked)).saved_searches for stub in (meera, ravi)]
-        return [[search.alert for search in searches] for searches in found]
-
-    instant, off = saved_searches_pb2.ALERT_INSTANT, saved_searches_pb2.ALERT_OFF
-    await tell(agents, ConsentWithdrawn(**told, purpose=CONSENT_PURPOSE_MARKETING), 1)
-    assert await alerts() == [[instant], [instant]]
-    await tell(agents, ConsentWithdrawn(**told, purpose=CONSENT_PURPOSE_ALERTS), 2)
-    assert await alerts() == [[off], [instant]]
-    await erase(agents, str(user_id), 3)
-    assert await alerts() == [[], [instant]]
+    await asha.publish()
+    await eventually(agents, 2)
+    left = text("""
+        select (select count(*) from saved_searches) as searches,
+            (select count(*) from saved_search_matches) as matches,
+            (select count(*) from alerts) as alerts
+        """)
+    assert [dict(row) for row in await agents.database.fetch(left)] == [
+        {"searches": 2, "matches": 2, "alerts": 2}
+    ]
+    await erase(agents, str(user_id), 1)
+    assert [dict(row) for row in await agents.database.fetch(left)] == [
+        {"searches": 1, "matches": 1, "alerts": 1}
+    ]
+    assert (
+        await ravi.ListSavedSearches(saved_searches_pb2.ListSavedSearchesRequest())
+    ).saved_searches
 
 
 async def test_whoever_is_no_agent_is_erased_without_a_trace(agents: Running, asha: Any) -> None:

@@ -332,7 +332,7 @@ async def test_the_listings_of_a_lapsed_project_leave_the_market(
     }
     active, draft = await asha.publish(**fields), await asha.draft(**fields)
     elsewhere = await asha.publish()
-    await project.tell(ProjectLapsed(project_id=str(project.id)))
+    await project.tell(ProjectLapsed(project_id=str(project.id), builder_id=str(new_id())))
     assert (await get(asha.listings, active)).standard_status == pb.STANDARD_STATUS_WITHDRAWN
     assert (await get(asha.listings, draft)).standard_status == pb.STANDARD_STATUS_INCOMPLETE
     assert (await get(asha.listings, elsewhere)).standard_status == pb.STANDARD_STATUS_ACTIVE

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from sqlalchemy import func, insert, select, text, update
 
+from agents_service.alerts.service import AlertService
 from agents_service.saved_searches.consumers import SavedSearchConsumers
 from agents_service.saved_searches.domain import Reason
 from agents_service.saved_searches.models import matches, saved_searches
@@ -40,9 +41,9 @@ def meera(agents: Running, tokens: Tokens) -> Any:
 
 
 @pytest.fixture
-def service(agents: Running) -> SavedSearchService:
+def service(agents: Running, alerts: AlertService) -> SavedSearchService:
     search = SearchService(SearchRepository(agents.database))
-    return SavedSearchService(SavedSearchRepository(agents.database), search)
+    return SavedSearchService(SavedSearchRepository(agents.database), search, alerts)
 
 
 async def save(stub: Any, alert: str = "instant", **filters: Any) -> pb.SavedSearch:

@@ -1,12 +1,15 @@
 """The SQL of consents. Whoever writes has locked the user, so that hers are written one after the other."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Uuid, bindparam, func, insert, or_, select, update
+from sqlalchemy import ARRAY, Uuid, bindparam, func, insert, or_, select, update
 
 from auth_service.consents.domain import Consent
 from auth_service.consents.models import consents
+from auth_service.users.domain import UserStatus
+from auth_service.users.models import users
 from chassis.database import Database, Transaction
 from chassis.ids import new_id
 
@@ -18,6 +21,17 @@ _LIST = (
     )
     .order_by(consents.c.id.desc())
     .limit(bindparam("limit"))
+)
+_REACHABLE = (
+    select(users.c.id, users.c.phone)
+    .join(consents, consents.c.user_id == users.c.id)
+    .where(
+        users.c.id == func.any(bindparam("user_ids", type_=ARRAY(Uuid()))),
+        users.c.status == UserStatus.ACTIVE,
+        consents.c.purpose == bindparam("purpose"),
+        consents.c.channel == bindparam("channel"),
+        consents.c.withdrawn_at.is_(None),
+    )
 )
 
 
@@ -35,6 +49,15 @@ class ConsentRepository:
             _LIST, {"user_id": user_id, "before": before, "limit": limit}
         )
         return [Consent(**row) for row in rows]
+
+    async def reachable(
+        self, user_ids: Sequence[uuid.UUID], purpose: str, channel: str
+    ) -> list[tuple[uuid.UUID, str]]:
+        """Those of the users who consent and are active, with their phones."""
+        rows = await self._database.fetch(
+            _REACHABLE, {"user_ids": user_ids, "purpose": purpose, "channel": channel}
+        )
+        return [(row["id"], row["phone"]) for row in rows]
 
     async def live(
         self, tx: Transaction, user_id: uuid.UUID, purpose: str, channel: str

@@ -1,6 +1,7 @@
 """Consenting, and withdrawing it."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from auth_service import audit
@@ -31,6 +32,12 @@ class ConsentService:
         if not found:
             await self._users.get(user_id)
         return found
+
+    async def reachable(
+        self, user_ids: Sequence[uuid.UUID], purpose: str, channel: str
+    ) -> list[tuple[uuid.UUID, str]]:
+        """Those of the users who may be reached now for a purpose by a channel, with their phones."""
+        return await self._consents.reachable(user_ids, purpose, channel)
 
     async def grant(
         self, tx: Transaction, caller: Principal, purpose: str, channel: str, notice_version: str

@@ -48,6 +48,15 @@ class ConsentServicer(consents_pb2_grpc.ConsentServiceServicer):
     ) -> pb.ListConsentsResponse:
         return await self._list(request, uuid.UUID(request.user_id))
 
+    async def BatchGetReachable(
+        self, request: pb.BatchGetReachableRequest, context: Any
+    ) -> pb.BatchGetReachableResponse:
+        found = await self._service.reachable(
+            [*map(uuid.UUID, request.user_ids)], **values(request, "purpose", "channel")
+        )
+        people = [pb.Reachable(user_id=str(user_id), phone=phone) for user_id, phone in found]
+        return pb.BatchGetReachableResponse(people=people)
+
     async def _list(
         self, request: pb.ListConsentsRequest | pb.ListUserConsentsRequest, user_id: uuid.UUID
     ) -> pb.ListConsentsResponse:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from chassis.errors import NotFound
+from chassis.errors import NotFound, PermissionDenied
+from devstack.testing_service import SECRET
 from propmubi.auth.v1 import consents_pb2 as pb
+from propmubi.auth.v1.auth_pb2 import IssueServiceTokenRequest
 from services.auth.tests.conftest import Auth
 
 ALERTS = {
@@ -80,3 +82,33 @@ async def test_a_consent_is_its_owners(auth: Auth) -> None:
     assert not (await stranger.ListConsents(pb.ListConsentsRequest())).consents
     with pytest.raises(Exception, match="permission denied"):
         await auth.rows("delete from consents")
+
+
+async def test_a_service_learns_who_may_be_reached_by_which_phone_and_nobody_else_does(
+    auth: Auth,
+) -> None:
+    meera, ravi, asha = [await auth.sign_in(f"+91987654321{number}") for number in range(3)]
+    given = await auth.consents(meera.access_token).GrantConsent(consent())
+    calls = consent(channel=pb.CONSENT_CHANNEL_CALL)
+    await auth.consents(ravi.access_token).GrantConsent(calls)
+    await auth.consents(asha.access_token).GrantConsent(consent())
+    request = pb.BatchGetReachableRequest(
+        user_ids=[each.user.id for each in (meera, ravi, asha)],
+        purpose=pb.CONSENT_PURPOSE_ALERTS,
+        channel=pb.CONSENT_CHANNEL_SMS,
+    )
+    secret = {"service_id": "agents", "service_secret": f"{SECRET}-2"}
+    own = await auth.stub().IssueServiceToken(IssueServiceTokenRequest(**secret))
+    agents = auth.consents(own.access_token)
+
+    async def reachable() -> list[tuple[str, str]]:
+        people = (await agents.BatchGetReachable(request)).people
+        return sorted((each.user_id, each.phone) for each in people)
+
+    both = [(meera.user.id, "+919876543210"), (asha.user.id, "+919876543212")]
+    assert await reachable() == sorted(both)
+    await auth.consents(meera.access_token).WithdrawConsent(withdrawal(given))
+    await auth.rows("update users set status = 'suspended' where id = $1", uuid.UUID(asha.user.id))
+    assert await reachable() == []
+    with pytest.raises(PermissionDenied):
+        await auth.consents(ravi.access_token).BatchGetReachable(request)

@@ -38,7 +38,9 @@ class _AlertEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Alert.ValueType
     """Not at all: nothing is matched."""
 
 class Alert(_Alert, metaclass=_AlertEnumTypeWrapper):
-    """When somebody is told of matches."""
+    """When somebody is told of matches. Who consented to alerts by SMS gets text messages, too: a few a day at most, each of all
+    that waits, and none at night.
+    """
 
 ALERT_UNSPECIFIED: Alert.ValueType  # 0
 """Never sent."""

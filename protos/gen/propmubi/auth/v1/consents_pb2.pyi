@@ -277,3 +277,85 @@ class ListUserConsentsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
 
 Global___ListUserConsentsRequest: _TypeAlias = ListUserConsentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetReachableRequest(_message.Message):
+    """Asks who may be reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    purpose: Global___ConsentPurpose.ValueType
+    """What for."""
+    channel: Global___ConsentChannel.ValueType
+    """How."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who of these users."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        purpose: Global___ConsentPurpose.ValueType = ...,
+        channel: Global___ConsentChannel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "purpose", b"purpose", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetReachableRequest: _TypeAlias = BatchGetReachableRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetReachableResponse(_message.Message):
+    """Who may be reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEOPLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def people(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reachable]:
+        """Those who consent, and whose accounts are active."""
+
+    def __init__(
+        self,
+        *,
+        people: _abc.Iterable[Global___Reachable] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["people", b"people"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetReachableResponse: _TypeAlias = BatchGetReachableResponse  # noqa: Y015
+
+@_typing.final
+class Reachable(_message.Message):
+    """A person who may be reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    phone: _builtins.str
+    """Her phone, E.164."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        phone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone", b"phone", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reachable: _TypeAlias = Reachable  # noqa: Y015

@@ -56,6 +56,11 @@ class ConsentServiceStub:
                 request_serializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.ListUserConsentsRequest.SerializeToString,
                 response_deserializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.ListConsentsResponse.FromString,
                 _registered_method=True)
+        self.BatchGetReachable = channel.unary_unary(
+                '/propmubi.auth.v1.ConsentService/BatchGetReachable',
+                request_serializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.BatchGetReachableRequest.SerializeToString,
+                response_deserializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.BatchGetReachableResponse.FromString,
+                _registered_method=True)
 
 
 class ConsentServiceServicer:
@@ -94,6 +99,13 @@ class ConsentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetReachable(self, request, context):
+        """The phones of those who consent to be reached for a purpose by a channel now. For other services alone, which keep none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConsentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -116,6 +128,11 @@ def add_ConsentServiceServicer_to_server(servicer, server):
                     servicer.ListUserConsents,
                     request_deserializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.ListUserConsentsRequest.FromString,
                     response_serializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.ListConsentsResponse.SerializeToString,
+            ),
+            'BatchGetReachable': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetReachable,
+                    request_deserializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.BatchGetReachableRequest.FromString,
+                    response_serializer=propmubi_dot_auth_dot_v1_dot_consents__pb2.BatchGetReachableResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -227,6 +244,33 @@ class ConsentService:
             '/propmubi.auth.v1.ConsentService/ListUserConsents',
             propmubi_dot_auth_dot_v1_dot_consents__pb2.ListUserConsentsRequest.SerializeToString,
             propmubi_dot_auth_dot_v1_dot_consents__pb2.ListConsentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetReachable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/propmubi.auth.v1.ConsentService/BatchGetReachable',
+            propmubi_dot_auth_dot_v1_dot_consents__pb2.BatchGetReachableRequest.SerializeToString,
+            propmubi_dot_auth_dot_v1_dot_consents__pb2.BatchGetReachableResponse.FromString,
             options,
             channel_credentials,
             insecure,

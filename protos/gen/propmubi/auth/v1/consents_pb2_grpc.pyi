@@ -48,6 +48,8 @@ class ConsentServiceStub:
     """
     ListUserConsents: _grpc.UnaryUnaryMultiCallable[_consents_pb2.ListUserConsentsRequest, _consents_pb2.ListConsentsResponse]
     """A user's consents, newest first, those withdrawn among them."""
+    BatchGetReachable: _grpc.UnaryUnaryMultiCallable[_consents_pb2.BatchGetReachableRequest, _consents_pb2.BatchGetReachableResponse]
+    """The phones of those who consent to be reached for a purpose by a channel now. For other services alone, which keep none."""
 
 @_typing.type_check_only
 class ConsentServiceAsyncStub(ConsentServiceStub):
@@ -68,6 +70,8 @@ class ConsentServiceAsyncStub(ConsentServiceStub):
     """
     ListUserConsents: _aio.UnaryUnaryMultiCallable[_consents_pb2.ListUserConsentsRequest, _consents_pb2.ListConsentsResponse]  # type: ignore[assignment]
     """A user's consents, newest first, those withdrawn among them."""
+    BatchGetReachable: _aio.UnaryUnaryMultiCallable[_consents_pb2.BatchGetReachableRequest, _consents_pb2.BatchGetReachableResponse]  # type: ignore[assignment]
+    """The phones of those who consent to be reached for a purpose by a channel now. For other services alone, which keep none."""
 
 class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the signed-in person consents to."""
@@ -109,5 +113,13 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_consents_pb2.ListConsentsResponse, _abc.Awaitable[_consents_pb2.ListConsentsResponse]]:
         """A user's consents, newest first, those withdrawn among them."""
+
+    @_abc_1.abstractmethod
+    def BatchGetReachable(
+        self,
+        request: _consents_pb2.BatchGetReachableRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_consents_pb2.BatchGetReachableResponse, _abc.Awaitable[_consents_pb2.BatchGetReachableResponse]]:
+        """The phones of those who consent to be reached for a purpose by a channel now. For other services alone, which keep none."""
 
 def add_ConsentServiceServicer_to_server(servicer: ConsentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

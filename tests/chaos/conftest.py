@@ -231,10 +231,10 @@ EFFECTS = (
     select aggregate_id from agents.outbox where name = 'agent.verified' and
     (select count(*) from auth.users where agent_id = outbox.aggregate_id and 'agent' = any(roles)) <> 1
     """,
-    # A role granted by an event, and the audit of it.
+    # A role granted by an event, and the audit of it: once, and once more for each time that it was lost in between.
     """
     select user_id from auth.role_grants where granted_by like 'event:%' and
-    (select count(*) from auth.audit_events where action = 'role.granted' and actor = granted_by
-        and audit_events.user_id = role_grants.user_id) <> 1
+    (select count(*) filter (where action = 'role.granted') - count(*) filter (where action = 'role.revoked')
+        from auth.audit_events where actor = granted_by and audit_events.user_id = role_grants.user_id) <> 1
     """,
 )

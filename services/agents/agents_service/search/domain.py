@@ -75,35 +75,71 @@ def folded(text: str) -> str:
 
 
 _NUMBER = r"\d+(?:,\d+)*(?:\.\d+)?"
-_UNITS = {"cr": CRORE, "l": LAKH, "k": 1_000, "t": 1_000}
+# What units are worth, by what they begin with. Areas are in sq ft; a gaj is a square yard.
+_SUMS = {"cr": CRORE, "l": LAKH, "k": 1_000, "t": 1_000}
+_AREAS = {"gaj": 9, "y": 9, "m": 10.764}
 _UNIT = r"(?:\s*(cr|crores?|l|lacs?|lakhs?|k|thousand)\b)?"
 _MONEY = rf"(?:₹|\brs\.?|\binr)?\s*({_NUMBER}){_UNIT}"
-_SIZES = (
-    r"((?:\d+(?:\.5)?\s*(?:,|/|-|&|or|and|to)\s*)*\d+(?:\.5)?)\s*-?\s*(?:bhk|bedrooms?|beds?|br)\b"
-)
+_BEDROOMS = r"\s*-?\s*(?:bhk|bedrooms?|beds?|br)\b"
+# What is added to a size is a room for a servant or to study in.
+_SIZES = rf"((?:\d+(?:\.5)?\s*(?:,|/|-|&|or|and|to)\s*)*\d+(?:\.5)?)(?:\s*\+\s*\d)?{_BEDROOMS}"
+# In English and in Hindi.
+_COUNTED: Final = {
+    word: str(number)
+    for number, words in enumerate(
+        ("one ek", "two do", "three teen", "four char chaar", "five paanch"), 1
+    )
+    for word in words.split()
+}
+_COUNT = rf"\b({'|'.join(_COUNTED)})(?={_BEDROOMS})"
 _WAYS = "north|south|east|west"
 _FACING = rf"\b((?:north|south)[\s-]?(?:east|west)|{_WAYS})[\s-]*facing\b"
-_AT_MOST = r"(?:\b(?:under|below|within|up\s?to|less than|at most|max(?:imum)?|budget(?: of)?)|<)"
+_AT_MOST = r"(?:\b(?:under|below|within|up\s?to|(?:less|not? more) than|at most|max(?:imum)?|budget(?: of)?)|<)"
 _AT_LEAST = r"(?:\b(?:above|over|from|more than|at least|min(?:imum)?|starting(?: at| from)?)|>)"
 _PINCODE = r"(?<![\d,.])([1-9]\d{5})(?![\d,.])" + r"(?!\s*(?:cr|l|k|thousand))"
+_OR_MORE = r"(?:\+|(?:and|or) (?:above|more)\b|onwards\b|se (?:upar|zyada|jyada)\b)"
+_BETWEEN, _TO = r"(?:\b(?:between|from)\s*)?", r"\s*(?:-|to|and|se)\s*"
 _PRICES: Final = (
-    (rf"(?:\b(?:between|from)\s*)?{_MONEY}\s*(?:-|to|and)\s*{_MONEY}", ("price_min", "price_max")),
+    (rf"{_BETWEEN}{_MONEY}{_TO}{_MONEY}", ("price_min", "price_max")),
     (rf"{_AT_MOST}\s*{_MONEY}", ("price_max",)),
     (rf"{_AT_LEAST}\s*{_MONEY}", ("price_min",)),
+    (rf"{_MONEY}\s*{_OR_MORE}", ("price_min",)),
+)
+_CRORES_AND_LAKHS = rf"({_NUMBER})\s*(?:cr|crores?)\s+({_NUMBER})\s*(?:l|lacs?|lakhs?)\b"
+_AREA_UNIT = (
+    r"\s*(?:sq(?:uare)?\.?[\s-]*(?=ft|f(?:ee|oo)t|y|m)|(?=sft|gaj))"
+    r"(s?ft|feet|foot|ya?r?ds?|m(?:trs?|et(?:er|re)s?)?|gaj)\b"
+)
+_CARPETS: Final = (
+    (
+        rf"{_BETWEEN}({_NUMBER})(?:{_AREA_UNIT})?{_TO}({_NUMBER}){_AREA_UNIT}",
+        ("carpet_area_min", "carpet_area_max"),
+    ),
+    (rf"{_AT_MOST}\s*({_NUMBER}){_AREA_UNIT}", ("carpet_area_max",)),
+    # Of an area that nothing is said of, so much is needed.
+    (rf"(?:{_AT_LEAST}\s*)?({_NUMBER}){_AREA_UNIT}", ("carpet_area_min",)),
 )
 _KINDS: Final = (
+    (r"studios?(?: (?:apartments?|flats?))?|1\s?rk", "studio"),
     (r"apartments?|flats?", "apartment"),
-    (r"villas?|bungalows?|independent houses?", "villa"),
+    (r"villas?|bungalows?|independent houses?|kothi", "villa"),
     (r"row\s?houses?|town\s?houses?", "row_house"),
     (r"(?:builder|independent) floors?", "builder_floor"),
-    (r"studios?|1\s?rk", "studio"),
-    (r"plots?|land", "plot"),
-    (r"offices?(?: space)?", "office"),
-    (r"shops?|showrooms?", "shop"),
+    (r"plots?|land|jamin|zameen", "plot"),
+    (r"(?:commercial )?offices?(?: space)?", "office"),
+    (r"shops?|showrooms?|dukaa?n", "shop"),
 )
 _ONE_OF: Final = (
-    ("listing_type", r"(?:for |on )?(?:rent|lease)|rentals?|to[\s-]?let", ["rent"]),
-    ("listing_type", r"(?:for |on )?sale|resale|(?:to )?buy|purchase", ["sale"]),
+    (
+        "listing_type",
+        r"(?:for |on )?(?:rent|lease)|rentals?|to[\s-]?let|kiraye|kiraya|bhad(?:e|yane)",
+        ["rent"],
+    ),
+    (
+        "listing_type",
+        r"(?:for |on )?sale|for sell|resale|(?:to )?buy|purchase|kharidna|vikat",
+        ["sale"],
+    ),
     ("furnishing", r"semi[\s-]?furnished", ["semi_furnished"]),
     ("furnishing", r"un[\s-]?furnished", ["unfurnished"]),
     ("furnishing", r"(?:fully[\s-])?furnished", ["furnished"]),
@@ -115,14 +151,25 @@ _SMALL: Final = frozenset(
     {"a", "an", "and", "at", "by", "for", "in", "near", "of", "on", "or", "the", "to", "with"}
     | {"home", "homes", "house", "houses", "property", "properties"}
 )
+# Nor do these, but within a name, as in New Town: what says little, in English, Hindi and Marathi.
+_IDLE: Final = frozenset(
+    {"affordable", "around", "available", "best", "budget", "cheap", "good", "luxury", "max", "maximum", "min", "month", "monthly"}
+    | {"need", "new", "per", "pm", "price", "project", "projects", "residential", "search", "want"}
+    | {"andar", "chahiye", "dakhva", "dikhao", "ghar", "hai", "havi", "hava", "ka", "kam", "ke", "ki", "ko", "la", "liye"}
+    | {"madhe", "madhye", "makaan", "makan", "me", "mein", "ne", "niche", "paas", "paryant", "pahije", "par", "se", "tak"}
+)  # fmt: skip
 
 
 def read(text: str) -> Reading:
     """What is said in `text` of homes and not of places."""
-    rest = folded(text)
+    rest = re.sub("[\u2013\u2014]", "-", folded(text))
+    rest = re.sub(_COUNT, lambda found: _COUNTED[found[1]], rest)
+    rest = re.sub(_CRORES_AND_LAKHS, lambda found: _in_lakhs(found[1], found[2]), rest)
     filters: dict[str, Any] = {}
     rest = _take(rest, _SIZES, lambda found: _size(filters, found[1]))
     rest = _take(rest, _FACING, lambda found: filters.setdefault("facing", [_way(found[1])]))
+    for pattern, names in _CARPETS:
+        rest = _take(rest, pattern, lambda found, names=names: _carpet(filters, names, found))  # type: ignore[misc]
     for pattern, names in _PRICES:
         rest = _take(rest, pattern, lambda found, names=names: _price(filters, names, found))  # type: ignore[misc]
     # Six digits that nothing is said of are a pincode, other sums what somebody has to spend.
@@ -142,6 +189,11 @@ def read(text: str) -> Reading:
         )
     words = [word for word in re.findall(r"\w+", rest) if word not in _SMALL]
     return Reading(filters, list(dict.fromkeys(words)))
+
+
+def telling(words: Iterable[str]) -> list[str]:
+    """Of words that name no place, those that something may be found by."""
+    return [word for word in words if word not in _IDLE]
 
 
 def phrases(words: Sequence[str]) -> list[str]:
@@ -203,7 +255,7 @@ def _size(filters: dict[str, Any], text: str) -> bool:
         return False
     if len(numbers) == 2 and re.search(r"-|to", text) and numbers[0] < numbers[1]:
         numbers = [numbers[0] + step for step in range(int(numbers[1] - numbers[0]) + 1)]
-    filters.setdefault("bhk", list(dict.fromkeys(numbers))[:MOST_SIZES])
+    filters["bhk"] = list(dict.fromkeys([*filters.get("bhk", ()), *numbers]))[:MOST_SIZES]
     return True
 
 
@@ -212,22 +264,40 @@ def _way(text: str) -> str:
 
 
 def _price(filters: dict[str, Any], names: Sequence[str], found: re.Match[str]) -> bool:
+    return _between(filters, names, _amounts(found, _SUMS), 1_000, 10**12)
+
+
+def _carpet(filters: dict[str, Any], names: Sequence[str], found: re.Match[str]) -> bool:
+    return _between(filters, names, _amounts(found, _AREAS), 50, 10**6)
+
+
+def _amounts(found: re.Match[str], worths: Mapping[str, float]) -> list[int]:
     groups = [group or "" for group in found.groups()]
     numbers, units = groups[::2], groups[1::2]
     # "50 to 80 lakh": the one unit is both prices'.
     units = [unit or units[-1] for unit in units]
-    prices = [
-        round(float(n.replace(",", "")) * _worth(u)) for n, u in zip(numbers, units, strict=True)
+    return [
+        round(_number(n) * next((worth for name, worth in worths.items() if u.startswith(name)), 1))
+        for n, u in zip(numbers, units, strict=True)
     ]
-    plausible = all(1_000 <= price <= 10**12 for price in prices)
-    if not plausible or prices != sorted(prices) or any(name in filters for name in names):
+
+
+def _between(
+    filters: dict[str, Any], names: Sequence[str], amounts: list[int], least: int, most: int
+) -> bool:
+    plausible = all(least <= amount <= most for amount in amounts)
+    if not plausible or amounts != sorted(amounts) or any(name in filters for name in names):
         return False
-    filters.update(zip(names, prices, strict=True))
+    filters.update(zip(names, amounts, strict=True))
     return True
 
 
-def _worth(unit: str) -> int:
-    return next((worth for name, worth in _UNITS.items() if unit.startswith(name)), 1)
+def _in_lakhs(crores: str, lakhs: str) -> str:
+    return f"{_number(crores) * CRORE / LAKH + _number(lakhs):.2f} lakh"
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 def _index(words: Sequence[str], parts: Sequence[str]) -> int | None:
@@ -237,10 +307,15 @@ def _index(words: Sequence[str], parts: Sequence[str]) -> int | None:
 
 
 def _is_nearly(one: str, other: str) -> bool:
-    """Whether one is the other but for a slip of the finger; in long names two are forgiven."""
-    if len(one) < 4:
-        return False
-    return _slips(one, other) <= (1 if len(one) < 8 else 2)
+    """Whether one is the other but for spaces, or a slip of the finger in each word; in long words two are forgiven."""
+    words, others = one.split(), other.split()
+    if len(words) != len(others):
+        words, others = ["".join(words)], ["".join(others)]
+    return len(one) >= 4 and all(map(_is_slip, words, others))
+
+
+def _is_slip(one: str, other: str) -> bool:
+    return one == other or (len(one) >= 4 and _slips(one, other) <= (1 if len(one) < 8 else 2))
 
 
 def _slips(one: str, other: str) -> int:

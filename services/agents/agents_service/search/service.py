@@ -17,6 +17,7 @@ from agents_service.search.domain import (
     phrases,
     read,
     spellings,
+    telling,
 )
 from agents_service.search.repository import Cluster, Counts, SearchRepository
 from chassis.database import Transaction
@@ -200,6 +201,7 @@ class SearchService:
         rest = [*words]
         # As a rule names are spelt as they are; what else they could be takes longer to find.
         for nearly in (False, True):
+            rest = telling(rest) if nearly else rest
             known = await self._named(tuple(phrases(rest)), nearly=nearly) if rest else ()
             fitting = [
                 place
@@ -268,13 +270,9 @@ def _read_areas(wanted: dict[str, Any], faults: list[Violation]) -> geometry.Poi
 
 
 def _not_said(read: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What was read and is not said by a parameter: prices by none of their two."""
-    prices_said = any(name in wanted for name in ("price_min", "price_max"))
-    return {
-        name: value
-        for name, value in read.items()
-        if name not in wanted and not (prices_said and name in ("price_min", "price_max"))
-    }
+    """What was read and is not said by a parameter: ranges by none of their two."""
+    said = {name for ends in _RANGES if not wanted.keys().isdisjoint(ends) for name in ends}
+    return {name: value for name, value in read.items() if name not in wanted.keys() | said}
 
 
 def _search(

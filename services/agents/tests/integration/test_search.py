@@ -96,6 +96,7 @@ async def test_words_name_places_and_the_answer_says_which(
         ("blue ridge", {ridge}, {"Blue Ridge"}),
         ("paranjape", {ridge}, {"Paranjape"}),
         ("rent pune", {rent}, {"Pune"}),
+        ("wakad me 2bhk flat chahiye, 700 sq ft", {wakad, rent}, {"Wakad"}),
     ):
         page = await public.ListListings(searching(listings_pb2.ListListingsRequest, q=q))
         assert ({each.id for each in page.listings}, q) == (expected, q)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents_service.search.domain import Place, in_named_cities, meant, read, spellings
+from agents_service.search.domain import Place, in_named_cities, meant, read, spellings, telling
 
 READ: list[tuple[str, dict[str, Any], list[str]]] = [
     ("2bhk wakad under 80 lakh", {"bhk": [2], "price_max": 8_000_000}, ["wakad"]),
@@ -26,6 +26,18 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     ("ready to move resale", {"possession_status": "ready_to_move", "listing_type": ["sale"]}, []),
     ("homes near the Café in Wákad", {}, ["cafe", "wakad"]),
     ("sector 62", {}, ["sector", "62"]),
+    ("2bhk/3 bhk, 3+1 bhk", {"bhk": [2, 3]}, []),
+    ("do bhk kiraye", {"bhk": [2], "listing_type": ["rent"]}, []),
+    ("1 crore 20 lakh", {"price_max": 12_000_000}, []),
+    ("35 lakh se 50 lakh", {"price_min": 3_500_000, "price_max": 5_000_000}, []),
+    ("not more than 80 lakh", {"price_max": 8_000_000}, []),
+    ("80 lakh+", {"price_min": 8_000_000}, []),
+    ("1,200 sq. ft. under 1 cr", {"carpet_area_min": 1_200, "price_max": 10_000_000}, []),
+    ("900\u20131100 sqft", {"carpet_area_min": 900, "carpet_area_max": 1_100}, []),
+    ("plot below 200 gaj", {"carpet_area_max": 1_800, "property_type": ["plot"]}, []),
+    ("100 square metres", {"carpet_area_min": 1_076}, []),
+    ("500 m from 24 mg road", {}, ["500", "m", "from", "24", "mg", "road"]),
+    ("studio apartment", {"property_type": ["studio"]}, []),
     ("-- !", {}, []),
 ]  # fmt: skip
 
@@ -36,7 +48,15 @@ def test_words_are_read_as_filters(text: str, filters: dict[str, Any], words: li
 
 
 def test_long_words_are_read_in_no_time() -> None:
-    for text in ("9" * 200, "9," * 100, "north " * 33, "1-" * 100 + "bhk", "rs. " * 50):
+    for text in (
+        "9" * 200,
+        "9," * 100,
+        "north " * 33,
+        "1-" * 100 + "bhk",
+        "rs. " * 50,
+        "9 sq " * 40,
+        "1 cr " * 50,
+    ):
         read(text)
 
 
@@ -57,6 +77,8 @@ KNOWN = [
     place("locality", "hinjewadi", "Pune"),
     place("locality", "gandhi nagar", "Pune"),
     place("locality", "gandhi nagar", "Jaipur"),
+    place("locality", "rv nagar", "Chennai", listings=9),
+    place("locality", "j p nagar", "Bengaluru"),
     place("project", "blue ridge", "Pune"),
 ]
 MEANT: list[tuple[str, list[tuple[str, str]], str]] = [
@@ -70,6 +92,9 @@ MEANT: list[tuple[str, list[tuple[str, str]], str]] = [
     ("gandhi nagar", [("gandhi nagar", "Pune"), ("gandhi nagar", "Jaipur")], ""),
     ("gandhi nagar pune", [("gandhi nagar", "Pune"), ("pune", "")], ""),
     ("blue ridge tower", [("blue ridge", "Pune")], "tower"),
+    ("jp nagar", [("j p nagar", "Bengaluru")], ""),
+    ("gandhi naagr", [("gandhi nagar", "Pune"), ("gandhi nagar", "Jaipur")], ""),
+    ("rk nagar", [], "rk nagar"),
     ("neem baner", [("baner", "Pune")], "neem"),
     ("bar", [], "bar"),
 ]
@@ -82,6 +107,11 @@ def test_places_are_meant_by_their_names(
     places, words = meant(text.split(), KNOWN)
     assert [(each.folded, each.city) for each in in_named_cities(places)] == found
     assert words == rest.split()
+
+
+def test_words_that_say_little_are_looked_for_nowhere() -> None:
+    words = ["wakad", "me", "naya", "ghar", "chahiye", "30k", "per", "month", "tak"]
+    assert telling(words) == ["wakad", "naya", "30k"]
 
 
 def test_a_city_has_all_its_names() -> None:

@@ -1264,6 +1264,8 @@ class ReadAs(_message.Message):
     PLACES_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     POSTAL_CODE_FIELD_NUMBER: _builtins.int
+    CARPET_AREA_MIN_FIELD_NUMBER: _builtins.int
+    CARPET_AREA_MAX_FIELD_NUMBER: _builtins.int
     listing_type: Global___ListingType.ValueType
     """For sale or for rent."""
     price_min: _builtins.int
@@ -1272,6 +1274,10 @@ class ReadAs(_message.Message):
     """Greatest price in rupees."""
     possession_status: Global___PossessionStatus.ValueType
     """Whether one can move in."""
+    carpet_area_min: _builtins.int
+    """Least carpet area, sq ft."""
+    carpet_area_max: _builtins.int
+    """Greatest carpet area, sq ft."""
     @_builtins.property
     def property_type(self) -> _containers.RepeatedScalarFieldContainer[Global___PropertyType.ValueType]:
         """Kinds of property."""
@@ -1314,11 +1320,17 @@ class ReadAs(_message.Message):
         places: _abc.Iterable[Global___Place] | None = ...,
         words: _abc.Iterable[_builtins.str] | None = ...,
         postal_code: _abc.Iterable[_builtins.str] | None = ...,
+        carpet_area_min: _builtins.int | None = ...,
+        carpet_area_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "listing_type", b"listing_type", "possession_status", b"possession_status", "price_max", b"price_max", "price_min", b"price_min"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_listing_type", b"_listing_type", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "listing_type", b"listing_type", "possession_status", b"possession_status", "price_max", b"price_max", "price_min", b"price_min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "bhk", b"bhk", "facing", b"facing", "furnishing", b"furnishing", "listing_type", b"listing_type", "places", b"places", "possession_status", b"possession_status", "postal_code", b"postal_code", "price_max", b"price_max", "price_min", b"price_min", "property_type", b"property_type", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max", "_carpet_area_min", b"_carpet_area_min", "_listing_type", b"_listing_type", "_possession_status", b"_possession_status", "_price_max", b"_price_max", "_price_min", b"_price_min", "bhk", b"bhk", "carpet_area_max", b"carpet_area_max", "carpet_area_min", b"carpet_area_min", "facing", b"facing", "furnishing", b"furnishing", "listing_type", b"listing_type", "places", b"places", "possession_status", b"possession_status", "postal_code", b"postal_code", "price_max", b"price_max", "price_min", b"price_min", "property_type", b"property_type", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__carpet_area_max: _TypeAlias = _typing.Literal["carpet_area_max"]  # noqa: Y015
+    _WhichOneofArgType__carpet_area_max: _TypeAlias = _typing.Literal["_carpet_area_max", b"_carpet_area_max"]  # noqa: Y015
+    _WhichOneofReturnType__carpet_area_min: _TypeAlias = _typing.Literal["carpet_area_min"]  # noqa: Y015
+    _WhichOneofArgType__carpet_area_min: _TypeAlias = _typing.Literal["_carpet_area_min", b"_carpet_area_min"]  # noqa: Y015
     _WhichOneofReturnType__listing_type: _TypeAlias = _typing.Literal["listing_type"]  # noqa: Y015
     _WhichOneofArgType__listing_type: _TypeAlias = _typing.Literal["_listing_type", b"_listing_type"]  # noqa: Y015
     _WhichOneofReturnType__possession_status: _TypeAlias = _typing.Literal["possession_status"]  # noqa: Y015
@@ -1327,6 +1339,10 @@ class ReadAs(_message.Message):
     _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
     _WhichOneofReturnType__price_min: _TypeAlias = _typing.Literal["price_min"]  # noqa: Y015
     _WhichOneofArgType__price_min: _TypeAlias = _typing.Literal["_price_min", b"_price_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__carpet_area_max) -> _WhichOneofReturnType__carpet_area_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__carpet_area_min) -> _WhichOneofReturnType__carpet_area_min | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__listing_type) -> _WhichOneofReturnType__listing_type | None: ...
     @_typing.overload

@@ -77,8 +77,7 @@ class RunningPlatform:
             lambda: b"Ready in" in self.output.read_bytes(),
             name="The platform",
             log=self.output,
-            # Some thousand demo listings are loaded in a second.
-            within=STARTS_WITHIN + int(self.environment["DEMO_LISTINGS"]) / 1_000,
+            within=STARTS_WITHIN + self._patience,
         )
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
@@ -86,7 +85,12 @@ class RunningPlatform:
         if self.supervisor is None:
             return 0
         self.supervisor.send_signal(how)
-        return self.supervisor.wait(STOPS_WITHIN)
+        return self.supervisor.wait(STOPS_WITHIN + self._patience)
+
+    @property
+    def _patience(self) -> float:
+        """How many seconds longer demo listings may take to be loaded, and to be on disk in the end."""
+        return int(self.environment["DEMO_LISTINGS"]) / 1_000
 
 
 @contextmanager

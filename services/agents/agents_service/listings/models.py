@@ -246,9 +246,9 @@ HOLDING = ("", "city", "subdivision_name", "postal_code")
 _MARKET = (listings.c.standard_status, listings.c.listing_type)
 
 
-def _held_besides(columns: Sequence[Column[Any]]) -> list[str]:
+def _held_besides(columns: Sequence[Column[Any]], *more: str) -> list[str]:
     keys = {column.name for column in columns}
-    return [name for name in HELD if name not in keys]
+    return [name for name in (*HELD, *more) if name not in keys]
 
 
 for _place, _column in PLACES.items():
@@ -264,7 +264,12 @@ for _place, _column in PLACES.items():
         Index(
             "_".join(filter(None, ("listings", _place, _order))),
             *_keys,
-            postgresql_include=_held_besides(_keys) if _place in HOLDING else None,
+            # Words are looked for among the newest.
+            postgresql_include=(
+                _held_besides(_keys, *(("search_text",) if _order == "newest" else ()))
+                if _place in HOLDING
+                else None
+            ),
             postgresql_where=listings.c.project_id.is_not(None) if _place == "project_id" else None,
         )
 # Where an order's index would have to be read for long: any mixture of traits, of which few listings have all. What is

@@ -188,7 +188,7 @@ class ListingRepository:
             search.parameters,
             key=shape,
             planned_anew=True,
-            bitmaps=not search.is_held,
+            bitmaps=search.needs_bitmaps,
         )
         return [Found._make(row) for row in rows]
 

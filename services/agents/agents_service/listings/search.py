@@ -165,8 +165,13 @@ class Search:
 
     @property
     def is_held(self) -> bool:
-        """Whether the indexes that are read in order hold all that is asked for."""
-        return is_held(self.filters, len(self.words))
+        """Whether the index that is read in order holds all that is asked for."""
+        return is_held(self.filters) and (not self.words or self.sort == "newest")
+
+    @property
+    def needs_bitmaps(self) -> bool:
+        """Whether what is gathered is found by other indexes than those that hold all that is asked for."""
+        return bool(self.words) or not is_held(self.filters)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -298,7 +303,11 @@ def _gathered(shape: Shape, besides: Columns) -> Select[Any]:
         false().label("cut"),
         *besides,
     ).where(
-        *gathering(shape.filters, shape.markets, held=is_held(shape.filters, shape.words)),
+        *gathering(
+            shape.filters,
+            shape.markets,
+            held=is_held(shape.filters) and not shape.words,
+        ),
         *shape.sought,
         *_checked(shape.beyond),
     )
@@ -308,10 +317,10 @@ def _gathered(shape: Shape, besides: Columns) -> Select[Any]:
     return _first(gathered, gathered, order, besides)
 
 
-def is_held(filters: Collection[str], words: int) -> bool:
-    """Whether the indexes that are read in order hold all that is asked for."""
+def is_held(filters: Collection[str]) -> bool:
+    """Whether the indexes that are read in order hold all that `filters` ask for."""
     place = narrowing(filters)
-    return place in HOLDING and not words and HELD_BY_INDEX.issuperset({*filters} - {place})
+    return place in HOLDING and HELD_BY_INDEX.issuperset({*filters} - {place})
 
 
 def gathering(
@@ -319,8 +328,9 @@ def gathering(
 ) -> list[ColumnElement[bool]]:
     """The conditions of what is gathered, so put that the planner takes the index of the rarest kind of them.
 
-    What indexes in order hold may be read from any of them alone: the range of prices, say, that is asked for. Within an area that is the index of locations, unless the place is narrower: the planner thinks that every area
-    holds a thousandth of all listings, and would read half the other index to avoid reading those.
+    What indexes in order hold is read from any of them alone: from that of prices, say, what is within a range of them.
+    Within an area it is the index of locations, unless the place is narrower: the planner thinks that every area holds a
+    thousandth of all listings, and would read half the other index to avoid reading those.
     """
     if held:
         asked = {**FILTERS, **HELD_FILTERS}

@@ -369,7 +369,7 @@ class SearchRepository:
                 {**search.parameters, **parameters},
                 key=(statement.__name__, shape),
                 planned_anew=gathered,
-                bitmaps=not search.is_held,
+                bitmaps=search.needs_bitmaps,
             )
             total, cut = (rows[0]["total"], rows[0]["cut"]) if rows else (0, False)
             if search.is_answered(total, cut=cut) or total >= FAIR_SAMPLE:

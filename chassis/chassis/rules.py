@@ -76,6 +76,11 @@ class FieldRules:
     cookie: Cookie | None
 
 
+def is_blank(text: str) -> bool:
+    """Whether a name says nothing: spaces, marks and what no screen shows."""
+    return not any(map(str.isalnum, text))
+
+
 @cache
 def field_rules(field: FieldDescriptor) -> FieldRules:
     options = field.GetOptions()

@@ -19,6 +19,7 @@ from chassis.database import Transaction
 from chassis.errors import Conflict, InvalidArgument, PermissionDenied, Violation, check_version
 from chassis.identity import Principal
 from chassis.india import today
+from chassis.rules import is_blank
 from propmubi.agents.v1.events_pb2 import (
     AgentOfficeChanged,
     AgentRegistrationExpiring,
@@ -284,6 +285,6 @@ def _normalised(profile: Mapping[str, Any]) -> dict[str, Any]:
             wanted["member_mobile_phone"], "member_mobile_phone"
         )
     for field in ("member_full_name", "rera_agent_no", "rera_state"):
-        if field in wanted and not wanted[field].strip():
+        if field in wanted and is_blank(wanted[field]):
             raise InvalidArgument(Violation(field, "must not be blank"))
     return wanted

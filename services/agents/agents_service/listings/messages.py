@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from agents_service.listings.domain import PUBLIC, Change, Duplicate, Listing, Owner
 from chassis.errors import InvalidArgument, Violation
 from chassis.protobuf import moment, names_of, numbers_of, values
+from chassis.rules import is_blank
 from propmubi.agents.v1 import agents_pb2
 from propmubi.agents.v1 import listings_pb2 as pb
 
@@ -279,7 +280,7 @@ def _address_columns(address: Mapping[str, str | None] | None) -> dict[str, str 
     if address is None:
         return dict.fromkeys(_ADDRESS.values())
     stripped = {name: value and " ".join(value.split()) for name, value in address.items()}
-    blank = [name for name, value in stripped.items() if value == ""]
+    blank = [name for name, value in stripped.items() if value is not None and is_blank(value)]
     if blank:
         raise InvalidArgument(
             *(Violation(f"listing.address.{name}", "must not be blank") for name in blank)

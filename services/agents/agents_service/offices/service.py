@@ -29,6 +29,7 @@ from chassis.errors import (
     check_version,
 )
 from chassis.identity import Principal
+from chassis.rules import is_blank
 from propmubi.agents.v1.events_pb2 import (
     OfficeAdminChanged,
     OfficeReinstated,
@@ -315,7 +316,7 @@ def _check_free(agent: Agent) -> None:
 
 def _normalised(office: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {name: value and " ".join(value.split()) for name, value in office.items()}
-    blank = [name for name in ("office_name", "city") if wanted.get(name) == ""]
+    blank = [name for name in ("office_name", "city") if name in wanted and is_blank(wanted[name])]
     if blank:
         raise InvalidArgument(*(Violation(f"office.{name}", "must not be blank") for name in blank))
     return wanted

@@ -309,9 +309,11 @@ def _index(words: Sequence[str], parts: Sequence[str]) -> int | None:
 def _is_nearly(one: str, other: str) -> bool:
     """Whether one is the other but for spaces, or a slip of the finger in each word; in long words two are forgiven."""
     words, others = one.split(), other.split()
-    if len(words) != len(others):
-        words, others = ["".join(words)], ["".join(others)]
-    return len(one) >= 4 and all(map(_is_slip, words, others))
+    if len(words) == len(others):
+        return len(one) >= 4 and all(map(_is_slip, words, others))
+    # T Nagar is not R T Nagar: short names are told apart by a letter.
+    joined, against = "".join(words), "".join(others)
+    return joined == against or (len(joined) >= 8 and _is_slip(joined, against))
 
 
 def _is_slip(one: str, other: str) -> bool:

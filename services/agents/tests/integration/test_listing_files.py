@@ -200,7 +200,7 @@ async def test_each_bad_row_is_told_and_the_others_are_stored(
                 row("no price", list_price=None, standard_status="active"),
                 row("closed", standard_status="closed"),
                 row("nul\x00", bio=1),
-                row("blank", address={**row("x")["address"], "city": "   "}),
+                row("blank", address={**row("x")["address"], "city": " \u200b "}),
                 row("too large", list_price=1e30),
                 row("nested", address={"city": {"deep": 1}}),
             ),

@@ -79,6 +79,7 @@ KNOWN = [
     place("locality", "gandhi nagar", "Jaipur"),
     place("locality", "rv nagar", "Chennai", listings=9),
     place("locality", "j p nagar", "Bengaluru"),
+    place("locality", "r t nagar", "Bengaluru"),
     place("project", "blue ridge", "Pune"),
 ]
 MEANT: list[tuple[str, list[tuple[str, str]], str]] = [
@@ -95,6 +96,8 @@ MEANT: list[tuple[str, list[tuple[str, str]], str]] = [
     ("jp nagar", [("j p nagar", "Bengaluru")], ""),
     ("gandhi naagr", [("gandhi nagar", "Pune"), ("gandhi nagar", "Jaipur")], ""),
     ("rk nagar", [], "rk nagar"),
+    ("t nagar", [], "t nagar"),
+    ("bluridge", [("blue ridge", "Pune")], ""),
     ("neem baner", [("baner", "Pune")], "neem"),
     ("bar", [], "bar"),
 ]

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy" / "observability"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 PAGES = sorted(RUNBOOKS.glob("*.md"))
+DOCUMENTS = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
 def rules() -> list[dict[str, Any]]:
@@ -54,11 +55,7 @@ def test_the_index_leads_to_every_page() -> None:
     assert [page.name for page in PAGES if f"({page.name})" not in index] == ["README.md"]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [*PAGES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"],
-    ids=lambda page: page.name,
-)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if re.match(r"\w+:", link):
@@ -70,9 +67,7 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
             assert section in sections(target, "#+"), f"{page.name}: {link}"
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_make_exist(page: Path) -> None:
     targets = set(re.findall(r"(?m)^([a-z-]+):.*## ", (ROOT / "Makefile").read_text()))
     assert set(re.findall(r"(?:`|^|\$ )make ([a-z-]+)", page.read_text(), re.MULTILINE)) <= targets

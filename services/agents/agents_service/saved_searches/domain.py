@@ -20,12 +20,6 @@ ZOOMS: Final = range(4, 17)
 ANYTHING = "any"
 
 
-class Alert(StrEnum):
-    INSTANT = "instant"
-    DAILY = "daily"
-    OFF = "off"
-
-
 class Reason(StrEnum):
     """Why a listing is offered."""
 

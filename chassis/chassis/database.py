@@ -214,6 +214,9 @@ class Database:
         try:
             yield connection, driver
         except (*DRIVER_ERRORS, OSError) as error:
+            if isinstance(error.__context__, asyncio.CancelledError):
+                # Cancelling closed the connection, so that there was nothing to roll back on.
+                raise error.__context__ from None
             answer = away() if driver.is_closed() else meaning_of(error)
             if answer is None:
                 raise

@@ -277,6 +277,33 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float = 30
             await asyncio.sleep(0.01)
 
 
+def raising(error: Exception) -> Reply:
+    """A reply of a peer that fails."""
+
+    async def reply(_request: Any, _context: Any) -> Any:
+        raise error
+
+    return reply
+
+
+def error_of(response: Any) -> dict[str, Any]:
+    """The envelope's content, once its form is checked."""
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "no-store"
+    body = response.json()
+    assert set(body) == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert set(error) == {"code", "message", "correlation_id", "path", "details"}
+    assert error["correlation_id"] == response.headers["x-correlation-id"]
+    assert error["path"] == response.request.url.path
+    return error
+
+
+def utf8(**headers: str) -> httpx.Headers:
+    """Headers beyond ASCII, as some clients send them."""
+    return httpx.Headers(headers, encoding="utf-8")
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 

@@ -31,6 +31,7 @@ from agents_service.listing_files.domain import (
 )
 from agents_service.listing_files.repository import ListingFileRepository, gone, not_found
 from agents_service.listing_files.rows import CSV, csv_records, csv_row, cut, header_of, json_rows
+from agents_service.listings import history
 from agents_service.listings.domain import (
     LIVE,
     Listing,
@@ -44,7 +45,8 @@ from agents_service.listings.domain import (
     check_publishable,
 )
 from agents_service.listings.events import publish_change, publish_move
-from agents_service.listings.repository import NOTHING_YET, ListingRepository
+from agents_service.listings.history import NOTHING_YET
+from agents_service.listings.repository import ListingRepository
 from agents_service.listings.service import ANNOUNCED, check_seller
 from chassis.database import Transaction
 from chassis.errors import Conflict, DomainError, NotFound, PermissionDenied
@@ -262,7 +264,7 @@ class ListingFileService:
             added |= await self._files.store(tx, [(row.external_id, draft) for row, draft in taken])
         outcome.created += len(new)
         became = [(draft, added[draft.id]) for _, draft in new]
-        await self._listings.note_new(tx, became, job.created_by, REASON)
+        await history.note_new(tx, became, job.created_by, REASON)
         for draft, listing in became:
             if listing.standard_status != draft.standard_status:
                 publish_move(tx, draft, listing)
@@ -286,7 +288,7 @@ class ListingFileService:
             (before, after, changes)
             for (_, before, changes), after in zip(changed, rewritten, strict=True)
         ]
-        await self._listings.note(tx, became, job.created_by, REASON)
+        await history.note(tx, became, job.created_by, REASON)
         for before, after, changes in became:
             publish_change(tx, before, after, changes)
         return kept + [(row, after) for (row, _, _), after in zip(changed, rewritten, strict=True)]

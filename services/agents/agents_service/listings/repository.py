@@ -1,7 +1,7 @@
-"""The SQL of listings; that of pages is in search.py."""
+"""The SQL of listings; that of pages is in search.py, that of their histories in history.py."""
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from itertools import repeat
@@ -20,7 +20,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
-    true,
     tuple_,
     union_all,
     update,
@@ -30,6 +29,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import BigInteger, Text, Uuid
 
 from agents_service.agents.models import agents
+from agents_service.listings import history
 from agents_service.listings.domain import (
     ON_MARKET,
     PUBLIC,
@@ -44,25 +44,17 @@ from agents_service.listings.domain import (
 from agents_service.listings.models import (
     LIVE_UNIT,
     account_of,
-    listing_history,
     listings,
     live,
     quoted,
 )
 from agents_service.listings.search import COLUMNS, Found, Search, statement_of
-from chassis import history
 from chassis.database import Database, Transaction
 from chassis.errors import AlreadyExists, NotFound, StaleVersion
 from chassis.ids import new_id
 
-PUBLIC_HISTORY = ("standard_status", "list_price")
 NOTHING: Final[Mapping[str, Any]] = {}
-# What a listing was before it was one.
-NOTHING_YET = Listing(*(None for _ in Listing._fields))  # type: ignore[arg-type]  # No field of it is ever read as such.
 MOST_DUPLICATES = 20
-# After every id.
-LAST = uuid.UUID(int=(1 << 128) - 1)
-
 _GET = select(*COLUMNS).where(listings.c.id == bindparam("id"))
 _THOSE = select(*COLUMNS).where(
     listings.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))),
@@ -128,30 +120,6 @@ _DUPLICATES = (
     .order_by(_duplicates.c.same_unit.desc())
     .limit(literal_column(str(MOST_DUPLICATES)))
 )
-_CHANGES = (
-    select(*(listing_history.c[name] for name in Change._fields))
-    .where(
-        listing_history.c.listing_id == listings.c.id,
-        listing_history.c.field == any_(bindparam("fields", type_=ARRAY(Text))),
-        listing_history.c.id < bindparam("before"),
-    )
-    .order_by(listing_history.c.id.desc())
-    .limit(bindparam("limit"))
-    .lateral()
-)
-# A listing without history gives one row of its own, so that one query tells both who may see it and what happened.
-_HISTORY = (
-    select(*_CHANGES.c, *COLUMNS)
-    .select_from(listings.outerjoin(_CHANGES, true()))
-    .where(listings.c.id == bindparam("id"))
-    .order_by(_CHANGES.c.id.desc())
-)
-# One statement for all lines, since each costs a round trip.
-_NOTED = ("id", "listing_id", "changed_by", "field", "from_value", "to_value", "reason")
-_noted = func.unnest(
-    *(bindparam(name, type_=ARRAY(listing_history.c[name].type)) for name in _NOTED)
-).table_valued(*_NOTED, name="noted")
-_NOTE = insert(listing_history).from_select(_NOTED, select(_noted.render_derived()))
 
 
 class ListingRepository:
@@ -208,20 +176,10 @@ class ListingRepository:
         self, listing_id: uuid.UUID, *, before: uuid.UUID | None, limit: int
     ) -> tuple[Listing, list[Change]]:
         """The listing and a page of its public history, newest first, beginning after the id `before`; raises NotFound."""
-        rows = await self._database.fetch(
-            _HISTORY,
-            {
-                "id": listing_id,
-                "fields": PUBLIC_HISTORY,
-                "before": before or LAST,
-                "limit": limit,
-            },
-        )
-        if not rows:
+        found = await history.page(self._database, listing_id, before=before, limit=limit)
+        if found is None:
             raise not_found()
-        width = len(Change._fields)
-        changes = [Change._make(tuple(row)[:width]) for row in rows if row[0] is not None]
-        return Listing._make(tuple(rows[0])[width:]), changes
+        return found
 
     async def agent_of(self, tx: Transaction, listing_id: uuid.UUID) -> uuid.UUID:
         """The listing's agent, who never changes; raises NotFound."""
@@ -324,7 +282,7 @@ class ListingRepository:
                 insert(listings).values(id=new_id(), **columns).returning(*COLUMNS)
             )
         listing = Listing._make(added.one())
-        await _note(tx, [(NOTHING_YET, listing, PUBLIC_HISTORY)], added_by, None)
+        await history.note(tx, [history.first(listing)], added_by, None)
         return listing
 
     async def change(
@@ -337,7 +295,7 @@ class ListingRepository:
     ) -> list[Listing]:
         """Write `changes` to listings, which are locked, and to their histories."""
         after = await self._update(tx, before, changes)
-        await _note(tx, zip(before, after, repeat(changes)), changed_by, reason)
+        await history.note(tx, zip(before, after, repeat(changes)), changed_by, reason)
         return after
 
     async def move(
@@ -371,36 +329,8 @@ class ListingRepository:
         )
         after = await self._update(tx, before, columns)
         noted = ("standard_status", *closing)
-        await _note(tx, zip(before, after, repeat(noted)), changed_by, reason)
+        await history.note(tx, zip(before, after, repeat(noted)), changed_by, reason)
         return after
-
-    async def note(
-        self,
-        tx: Transaction,
-        changes: Iterable[tuple[Listing, Listing, Collection[str]]],
-        changed_by: str,
-        reason: str,
-    ) -> None:
-        """Append changes that were written elsewhere, before, after and of what, to the history."""
-        await _note(tx, changes, changed_by, reason)
-
-    async def note_new(
-        self,
-        tx: Transaction,
-        added: Iterable[tuple[Listing, Listing]],
-        added_by: str,
-        reason: str,
-    ) -> None:
-        """Write the first lines of the histories of listings that were added elsewhere: as drafts, and then as they are."""
-        changes = (
-            change
-            for draft, listing in added
-            for change in (
-                (NOTHING_YET, draft, PUBLIC_HISTORY),
-                (draft, listing, ("standard_status",)),
-            )
-        )
-        await _note(tx, changes, added_by, reason)
 
     async def delete(self, tx: Transaction, listing: Listing) -> None:
         """Delete `listing`; its history stays."""
@@ -446,28 +376,6 @@ class ListingRepository:
         if len(after) < len(before):
             raise StaleVersion
         return [after[listing.id] for listing in before]
-
-
-async def _note(
-    tx: Transaction,
-    changes: Iterable[tuple[Listing, Listing, Collection[str]]],
-    changed_by: str,
-    reason: str | None,
-) -> None:
-    """Append to the history what fields were before and after."""
-    noted = [
-        row
-        for before, after, fields in changes
-        for row in history.rows(
-            before,
-            {field: getattr(after, field) for field in fields},
-            changed_by,
-            reason,
-            listing_id=after.id,
-        )
-    ]
-    if noted:
-        await tx.run(_NOTE, {name: [row[name] for row in noted] for name in _NOTED})
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from agents_service.__main__ import wire
 from agents_service.agents.models import agents as agents_table
 from agents_service.alerts.repository import AlertRepository
 from agents_service.alerts.service import AlertService
+from agents_service.listings.models import listings
 from agents_service.listings.repository import ListingRepository
 from agents_service.settings import AgentsSettings
 from chassis import sms
@@ -52,6 +54,8 @@ WAKAD = pb.Address(
     postal_code="411057",
 )
 
+MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
+
 
 def home(**changes: Any) -> pb.Listing:
     """A flat that has all that publishing needs."""
@@ -74,6 +78,52 @@ def searching(request: Any, **asked: Any) -> Any:
             if name in message_of(request.DESCRIPTOR.fields_by_name[part]).fields_by_name:
                 given[name] = asked.pop(name)
     return request(**parts, **asked)
+
+
+def row(number: int, agent_id: uuid.UUID, **changes: Any) -> dict[str, Any]:
+    """An active flat; the higher its number the newer and dearer."""
+    return {
+        "id": new_id(),
+        "list_agent_id": agent_id,
+        "listing_type": "sale",
+        "property_type": "apartment",
+        "standard_status": "active",
+        "list_price": 1_000_000 * (number + 1),
+        "bhk": 1 + number % 4,
+        "carpet_area": 400 + 100 * number,
+        "subdivision_name": ("Wakad", "Baner", "Hinjewadi")[number % 3],
+        "city": "Pune",
+        "state": "Maharashtra",
+        "postal_code": f"41105{number % 3}",
+        "latitude": 18.5 + number / 100,
+        "longitude": 73.7 + number / 100,
+        "on_market_date": MONDAY + timedelta(minutes=number),
+        **changes,
+    }
+
+
+@pytest_asyncio.fixture
+async def fill(agents: Running, asha: Any) -> Any:
+    """Puts rows into the table, all of one set of columns."""
+
+    async def put(*rows: dict[str, Any]) -> list[str]:
+        async with agents.database.transaction() as tx:
+            for _, alike in groupby(rows, dict.keys):
+                await tx.execute(insert(listings), [*alike])
+        return [str(each["id"]) for each in rows]
+
+    return put
+
+
+async def found(stub: Any, **asked: Any) -> list[str]:
+    """The ids of all that is found, over all pages."""
+    request, ids = searching(pb.ListListingsRequest, **asked), []
+    while True:
+        page = await stub.ListListings(request)
+        ids += [listing.id for listing in page.listings]
+        if not page.next_page_token:
+            return ids
+        request.page_token = page.next_page_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,9 @@ class Bench:
             while job["status"] == "running":
                 time.sleep(LOOK_SECONDS)
                 path = f"/v1/listings/imports/{job['id']}"
-                job = self._http.get(path, headers=self._agent.headers).json()
+                answer = self._http.get(path, headers=self._agent.headers)
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    job = answer.raise_for_status().json()
                 if time.monotonic() - looked > 10:
                     looked = time.monotonic()
                     say(f"  {job['rows']:,} rows")

@@ -8,10 +8,10 @@ from agents_service.alerts.repository import AlertRepository
 from agents_service.alerts.service import AlertService
 from agents_service.alerts.timers import AlertTimers
 from agents_service.clients import People
-from agents_service.listing_files import timers
 from agents_service.listing_files.repository import ListingFileRepository
 from agents_service.listing_files.service import ListingFileService
 from agents_service.listing_files.servicer import ListingFileServicer
+from agents_service.listing_files.timers import FORGET_SECONDS, READ_SECONDS, ImportTimers
 from agents_service.listings.consumers import ListingConsumers
 from agents_service.listings.pages import Pages
 from agents_service.listings.repository import ListingRepository
@@ -55,62 +55,55 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
     settings = service.settings
     assert isinstance(settings, AgentsSettings)
+    database, server = service.database, service.server.server
     page_tokens = PageTokens(*clear(settings.cursor_key))
-    agent_repository = AgentRepository(service.database)
-    listing_repository = ListingRepository(service.database)
-    listings = ListingService(listing_repository, agent_repository)
-    agents = AgentService(agent_repository, listings)
-    offices = OfficeService(OfficeRepository(service.database), agent_repository, agents)
+    agent_rows, listing_rows = AgentRepository(database), ListingRepository(database)
     channel = service.channel(settings.auth_target, auth_pb2.DESCRIPTOR, consents_pb2.DESCRIPTOR)
     people = People(channel, service.own_token)
-    add_AgentServiceServicer_to_server(
-        AgentServicer(service.database, agents, page_tokens), service.server.server
-    )
-    search, pages = SearchService(SearchRepository(service.database)), Pages(listing_repository)
-    add_ListingServiceServicer_to_server(
-        ListingServicer(service.database, listings, search, pages, page_tokens),
-        service.server.server,
-    )
+    listings = ListingService(listing_rows, agent_rows)
+    agents = AgentService(agent_rows, listings)
+    offices = OfficeService(OfficeRepository(database), agent_rows, agents)
+    search, pages = SearchService(SearchRepository(database)), Pages(listing_rows)
+    waiting = AlertRepository(database)
+    alerts = AlertService(waiting, listing_rows, people, sms, most_a_day=settings.alerts_per_day)
+    saved_searches = SavedSearchService(SavedSearchRepository(database), search, alerts)
+    files = ListingFileService(ListingFileRepository(database), listing_rows, agent_rows)
+
+    add_AgentServiceServicer_to_server(AgentServicer(database, agents, page_tokens), server)
     add_OfficeServiceServicer_to_server(
-        OfficeServicer(service.database, offices, people, page_tokens), service.server.server
+        OfficeServicer(database, offices, people, page_tokens), server
     )
-    add_SearchServiceServicer_to_server(SearchServicer(search, pages), service.server.server)
-    waiting = AlertRepository(service.database)
-    alerts = AlertService(
-        waiting, listing_repository, people, sms, most_a_day=settings.alerts_per_day
+    add_ListingServiceServicer_to_server(
+        ListingServicer(database, listings, search, pages, page_tokens), server
     )
-    saved_searches = SavedSearchService(SavedSearchRepository(service.database), search, alerts)
+    add_SearchServiceServicer_to_server(SearchServicer(search, pages), server)
     add_SavedSearchServiceServicer_to_server(
-        SavedSearchServicer(service.database, saved_searches, pages, page_tokens),
-        service.server.server,
-    )
-    files = ListingFileService(
-        ListingFileRepository(service.database), listing_repository, agent_repository
+        SavedSearchServicer(database, saved_searches, pages, page_tokens), server
     )
     add_ListingFileServiceServicer_to_server(
-        ListingFileServicer(service.database, files, page_tokens), service.server.server
+        ListingFileServicer(database, files, page_tokens), server
     )
-    service.every(timers.READ_SECONDS, "read imports", timers.reading(service.database, files))
-    service.every(timers.FORGET_SECONDS, "forget imports", sweep(service.database, files.forget))
-    for name, some in (
-        ("open listings", listings.open_due),
-        ("expire listings", listings.expire),
-        ("warn of registrations", agents.warn),
-        ("end registrations", agents.end_registrations),
-        ("tell of saved searches", saved_searches.tell_of_yesterday),
-    ):
-        service.every(SWEEP_SECONDS, name, sweep(service.database, some))
-    matching = sweep(service.database, saved_searches.match_offers)
-    service.every(MATCH_SECONDS, "match saved searches", matching)
-    service.every(WITHDRAW_SECONDS, "withdraw", sweep(service.database, agents.withdraw_more))
-    alerting = AlertTimers(service.database, waiting, alerts).send_waiting
-    service.every(settings.notify_every_seconds, "send alerts", alerting)
-    service.every(PLACES_SECONDS, "places", SearchTimers(service.database, search).count_places)
+
     service.consume("projects", ListingConsumers(listings, search).of_projects)
     service.consume("agents", SavedSearchConsumers(saved_searches).of_agents)
     of_people = PeopleConsumers(agents, offices, saved_searches)
     service.consume("auth", of_people.of_auth)
     service.consume("crm", of_people.of_crm)
+    for seconds, name, some in (
+        (FORGET_SECONDS, "forget imports", files.forget),
+        (SWEEP_SECONDS, "open listings", listings.open_due),
+        (SWEEP_SECONDS, "expire listings", listings.expire),
+        (SWEEP_SECONDS, "warn of registrations", agents.warn),
+        (SWEEP_SECONDS, "end registrations", agents.end_registrations),
+        (SWEEP_SECONDS, "tell of saved searches", saved_searches.tell_of_yesterday),
+        (MATCH_SECONDS, "match saved searches", saved_searches.match_offers),
+        (WITHDRAW_SECONDS, "withdraw", agents.withdraw_more),
+    ):
+        service.every(seconds, name, sweep(database, some))
+    service.every(READ_SECONDS, "read imports", ImportTimers(database, files).read_all)
+    alerting = AlertTimers(database, waiting, alerts).send_waiting
+    service.every(settings.notify_every_seconds, "send alerts", alerting)
+    service.every(PLACES_SECONDS, "places", SearchTimers(database, search).count_places)
     return [
         "propmubi.agents.v1.AgentService",
         "propmubi.agents.v1.OfficeService",

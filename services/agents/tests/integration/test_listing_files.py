@@ -14,7 +14,7 @@ from agents_service.listing_files.domain import Unreadable
 from agents_service.listing_files.repository import ListingFileRepository
 from agents_service.listing_files.rows import CSV, LONGEST_REST, csv_records, cut
 from agents_service.listing_files.service import MOST_ATTEMPTS, ListingFileService
-from agents_service.listing_files.timers import reading
+from agents_service.listing_files.timers import ImportTimers
 from agents_service.listings.repository import ListingRepository
 from chassis.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from chassis.ids import new_id
@@ -61,7 +61,7 @@ class Sender:
         service = ListingFileService(
             ListingFileRepository(database), ListingRepository(database), AgentRepository(database)
         )
-        self._read = reading(database, service)
+        self._read = ImportTimers(database, service).read_all
 
     async def send(
         self,

@@ -1,6 +1,7 @@
 """The client's address: the peer's own, or what our own proxies say of it."""
 
 import ipaddress
+import re
 from functools import lru_cache
 
 from gateway.exchange import Scope
@@ -26,11 +27,17 @@ def client_address(scope: Scope, trusted_proxies: int) -> str:
     return _normal(peer)
 
 
+_with_port = re.compile(r"\[?(?P<host>(?<=\[)[^\]]+|[0-9.]+)\]?:[0-9]{1,5}").fullmatch
+
+
 @lru_cache(maxsize=10_000)
 def _normal(text: str) -> str:
-    """One form for each address; an IPv6 client is its /64, because it can take any address in it."""
+    """One form for each address, which may have a port behind it, as some proxies write; an IPv6 client is its /64, because
+    it can take any address in it.
+    """
+    with_port = _with_port(text)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text if with_port is None else with_port["host"])
     except ValueError:
         return ""
     if isinstance(address, ipaddress.IPv4Address):

@@ -25,7 +25,7 @@ class Proofs:
     ) -> Attempt | None:
         """Raise InvalidArgument unless `request` proves that it comes from `user`; the try of her password, if it was one.
 
-        Takes a place of the hasher's.
+        A password is compared in the place of the hasher's that the caller has taken.
         """
         if request.HasField("current_password") == request.HasField("confirmation"):
             raise InvalidArgument(

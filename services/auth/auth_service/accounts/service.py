@@ -2,7 +2,6 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from auth_service import audit, guesses
 from auth_service.audit import AuditEvent
@@ -108,15 +107,14 @@ class AccountService:
             raise StaleVersion
         await self._consents.withdraw_all(tx, user, actor)
         former = await self._rows.former_phones(tx, user_id)
-        now = datetime.now(UTC)
-        await self._rows.erase(tx, user, now)
+        now = await self._rows.erase(tx, user)
         await self._passwords.remove(tx, user_id)
         await self._sessions.mask(tx, user_id)
         await idempotency.forget(tx.connection, str(user_id), phone, *former)
         await audit.record(tx, "user.erased", actor=actor, user_id=user_id)
         event = UserErased(
             user_id=str(user_id),
-            phone=user.phone,
+            phone=phone,
             former_phones=former,
             tokens_issued_before=timestamp(now),
         )

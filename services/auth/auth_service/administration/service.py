@@ -1,7 +1,6 @@
 """What administrators do with other people's accounts."""
 
 import uuid
-from datetime import UTC, datetime
 
 from auth_service import audit
 from auth_service.sessions.service import SessionService
@@ -45,10 +44,8 @@ class AdministrationService:
             raise Conflict("You can't suspend yourself: ask another administrator.")
         await self._sessions.end_all(tx, user_id, caller.subject, "suspended")
         user = await self._rows.locked(tx, user_id)
-        # Read under the lock: whoever is signed in while it is waited for, is signed out by it.
-        now = datetime.now(UTC)
-        changes = {"status": status_after(user, "suspend"), "tokens_refused_until": now}
-        user = await self._rows.change(tx, user, changes)
+        suspended = {"status": status_after(user, "suspend")}
+        user, now = await self._rows.refuse_tokens(tx, user, suspended)
         await audit.record(
             tx, "user.suspended", actor=caller.subject, user_id=user_id, reason=reason
         )

@@ -22,14 +22,15 @@ LONGEST_USER_AGENT = 256
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A person in her session. `issued_at`, in seconds, is from before her roles were read: tokens carry it, so that
-    one on roles that were just lost is never newer than their loss.
+    """A person in her session. `issued_at` is from before her roles were read, and by the clock of the database, as the
+    moment is at which roles are lost: tokens carry it, so that one on roles that were just lost is never newer than their
+    loss, whatever the clocks of auth's replicas say.
     """
 
     user: User
     session_id: uuid.UUID
     refresh_token: str
-    issued_at: float
+    issued_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The SQL of sessions."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     Boolean,
@@ -65,7 +65,7 @@ _seen = (
     update(sessions)
     .where(sessions.c.id == _used.c.session_id, sessions.c.revoked_at.is_(None))
     .values(last_seen_at=_now)
-    .returning(sessions.c.id, sessions.c.user_id, sessions.c.expires_at)
+    .returning(sessions.c.id, sessions.c.user_id, sessions.c.expires_at, sessions.c.last_seen_at)
     .cte("seen")
 )
 _added = (
@@ -82,7 +82,7 @@ _added = (
     .cte("added")
 )
 _ROTATE = (
-    select(users, _seen.c.id.label("session_id"))
+    select(users, _seen.c.id.label("session_id"), _seen.c.last_seen_at)
     .join(_seen, _seen.c.user_id == users.c.id)
     .where(users.c.status == UserStatus.ACTIVE)
     .with_for_update(read=True, of=users)
@@ -153,27 +153,32 @@ class SessionRepository:
         *,
         user_agent: str,
         ip: str,
-    ) -> None:
-        """A new session with its first refresh token."""
-        await tx.execute(
-            insert(sessions).values(
+    ) -> datetime:
+        """A new session with its first refresh token; when `tx` began."""
+        added = await tx.execute(
+            insert(sessions)
+            .values(
                 id=session_id,
                 user_id=user_id,
                 user_agent=user_agent,
                 ip=ip,
                 expires_at=func.now() + ABSOLUTE,
             )
+            .returning(sessions.c.created_at)
         )
+        created_at: datetime = added.scalar_one()
         await tx.execute(
             insert(refresh_tokens).values(
                 hash=token_hash, session_id=session_id, expires_at=func.now() + IDLE
             )
         )
+        return created_at
 
     async def rotate(
         self, tx: Transaction, token: bytes, successor: bytes, user_agent: str, quota: Quota
-    ) -> tuple[User, uuid.UUID] | None:
-        """Put `successor` in the place of `token`: the user and the session, or None when `token` can't be used now.
+    ) -> tuple[User, uuid.UUID, datetime] | None:
+        """Put `successor` in the place of `token`: the user, the session and the moment, which is before the user was
+        read; or None when `token` can't be used now.
 
         Roll the transaction back on None: the token may be marked although nothing followed.
         """
@@ -189,7 +194,7 @@ class SessionRepository:
             },
         )
         row = rotated.mappings().first()
-        return None if row is None else (user_of(row), row["session_id"])
+        return None if row is None else (user_of(row), row["session_id"], row["last_seen_at"])
 
     async def look(self, tx: Transaction, token: bytes) -> UsedToken | None:
         """What is known of `token`, if it was ever issued."""

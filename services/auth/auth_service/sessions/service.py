@@ -1,6 +1,5 @@
 """Starting, keeping and ending sessions."""
 
-import time
 import uuid
 from collections.abc import Sequence
 
@@ -44,9 +43,8 @@ class SessionService:
 
     async def start(self, tx: Transaction, user: User) -> SignedIn:
         """A new session of `user`, whom the transaction has locked."""
-        now = time.time()
         session_id, token = new_id(), new_token()
-        await self._sessions.add(
+        now = await self._sessions.add(
             tx,
             session_id,
             user.id,
@@ -64,13 +62,13 @@ class SessionService:
 
         A refusal that ends the session is returned, not raised, so that its end is committed.
         """
-        now = time.time()
         next_token = successor(self._refresh_keys[0], token)
         rotated = await self._sessions.rotate(
             tx, hashed(token), hashed(next_token), _user_agent(), self._refreshes
         )
         if rotated is not None:
-            return SignedIn(*rotated, next_token, now)
+            user, session_id, now = rotated
+            return SignedIn(user, session_id, next_token, now)
         known = await self._sessions.look(tx, hashed(token))
         if known is None or not known.session_is_live:
             raise refused()
@@ -87,7 +85,7 @@ class SessionService:
             # Perhaps a replica made it that has another key in use, while the keys are exchanged.
             for key in self._refresh_keys:
                 if hashed(repeated := successor(key, token)) == known.rotated_to:
-                    return SignedIn(user, known.session_id, repeated, now)
+                    return SignedIn(user, known.session_id, repeated, known.now)
             raise refused()
         if known.is_expired:
             raise refused()

@@ -4,7 +4,7 @@ import unicodedata
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from chassis.errors import Conflict, InvalidArgument, PermissionDenied, Violation
@@ -99,15 +99,7 @@ def check_may_sign_in(user: User) -> None:
         raise PermissionDenied("This account is suspended.", reason="ACCOUNT_SUSPENDED")
 
 
-def refused_until(user: User, now: datetime) -> datetime:
-    """Until when what `user` was issued is to be refused when she loses a role now: her newest token may be of the second
-    after this one, where she lost another role in it.
-    """
-    before = user.tokens_refused_until
-    return now if before is None else max(now, before.replace(microsecond=0) + timedelta(seconds=1))
-
-
-def token_time(user: User, now: float) -> int:
+def token_time(user: User, now: datetime) -> int:
     """The time, in whole seconds, to issue a token at so that it is not among those that `user`'s loss of a role refused."""
     refused_until = user.tokens_refused_until
-    return max(int(now), int(refused_until.timestamp()) + 1 if refused_until else 0)
+    return max(int(now.timestamp()), int(refused_until.timestamp()) + 1 if refused_until else 0)

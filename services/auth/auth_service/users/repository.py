@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -15,6 +15,7 @@ from chassis.database import Database, Transaction
 from chassis.errors import AlreadyExists, NotFound, StaleVersion, Unavailable
 from chassis.ids import new_id
 
+SECOND = timedelta(seconds=1)
 # How often a phone may change hands while its user is looked for.
 ATTEMPTS = 3
 
@@ -134,6 +135,20 @@ class UserRepository:
             raise StaleVersion
         return user_of(row)
 
+    async def refuse_tokens(
+        self, tx: Transaction, user: User, changes: Mapping[str, Any]
+    ) -> tuple[User, datetime]:
+        """Write `changes` for which the tokens of `user`, who is locked, are refused that were issued until now; and when
+        that is: by the clock of the database, whose lock whoever was issued a token on the old roles held before us.
+
+        Her newest token may be of the second after this one, where other tokens were refused in this one (`token_time`).
+        """
+        second_after = func.date_trunc("second", users.c.tokens_refused_until) + SECOND
+        now = func.greatest(func.clock_timestamp(), second_after)
+        user = await self.change(tx, user, {**changes, "tokens_refused_until": now})
+        assert user.tokens_refused_until is not None
+        return user, user.tokens_refused_until
+
     async def change_phone(self, tx: Transaction, user: User, phone: str) -> User:
         """Give `user` another phone; raises AlreadyExists when somebody else has it."""
         try:
@@ -154,8 +169,8 @@ class UserRepository:
         )
         return list(found.scalars())
 
-    async def erase(self, tx: Transaction, user: User, now: datetime) -> None:
-        """Leave nothing of `user` but her id; her phone is free."""
+    async def erase(self, tx: Transaction, user: User) -> datetime:
+        """Leave nothing of `user` but her id, and when that was; her phone is free."""
         for table in (role_grants, former_phones):
             await tx.execute(delete(table).where(table.c.user_id == user.id))
         personal = ("email", "full_name", "agent_id", "office_id", "builder_id")
@@ -164,9 +179,9 @@ class UserRepository:
             "phone": f"erased:{user.id}",
             "roles": [],
             "status": status_after(user, "erase"),
-            "tokens_refused_until": now,
         }
-        await self.change(tx, user, changes)
+        _, now = await self.refuse_tokens(tx, user, changes)
+        return now
 
     async def add_grant(
         self, tx: Transaction, user_id: uuid.UUID, role: str, granted_by: str

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from auth_service import audit
@@ -12,7 +11,6 @@ from auth_service.users.domain import (
     User,
     UserStatus,
     check_may_sign_in,
-    refused_until,
     spelt,
 )
 from auth_service.users.repository import UserRepository
@@ -120,10 +118,8 @@ class UserService:
         user = await self._users.locked(tx, user_id)
         if role not in user.roles:
             return
-        # Read under the lock: whoever was issued a token on the old roles held it before us.
-        now = refused_until(user, datetime.now(UTC))
         roles = [held for held in user.roles if held != role]
-        await self._users.change(tx, user, {"roles": roles, "tokens_refused_until": now, **ids})
+        _, now = await self._users.refuse_tokens(tx, user, {"roles": roles, **ids})
         await self._users.remove_grant(tx, user.id, role)
         await audit.record(tx, "role.revoked", actor=by, user_id=user.id, role=role)
         event = RoleRevoked(user_id=str(user.id), role=role, tokens_issued_before=timestamp(now))

@@ -1,6 +1,7 @@
 """Signing keys, what they sign, and who else gets a token."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -139,6 +140,18 @@ async def test_keys_follow_the_clock(auth: Auth) -> None:
     [row] = await auth.rows("select not_before, retires_at from signing_keys")
     assert row["retires_at"] - row["not_before"] == timedelta(days=30)
     assert abs(datetime.now(UTC) - row["not_before"]) < timedelta(minutes=1)
+
+
+async def test_tokens_are_dated_by_the_database_whatever_the_clock_of_a_replica_says(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is ahead would issue tokens that outlive the loss of the roles in them."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 20)
+    signed_in = await auth.sign_in()
+    for tokens in (signed_in, await auth.refresh(signed_in.refresh_token)):
+        claims = jwt.decode(tokens.access_token, options={"verify_signature": False})
+        assert claims["iat"] <= now()
 
 
 async def test_a_service_gets_a_token_for_its_secret_only(auth: Auth) -> None:

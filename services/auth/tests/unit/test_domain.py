@@ -103,11 +103,11 @@ def test_who_may_sign_in() -> None:
 
 
 def test_a_token_issued_in_the_second_of_a_loss_is_dated_after_it() -> None:
-    second = NOW.timestamp()
-    assert token_time(user(), second + 0.7) == second
+    second, later = NOW.timestamp(), NOW + timedelta(milliseconds=700)
+    assert token_time(user(), later) == second
     lost = user(tokens_refused_until=NOW + timedelta(milliseconds=300))
-    assert token_time(lost, second + 0.7) == second + 1
-    assert token_time(lost, second + 60) == second + 60
+    assert token_time(lost, later) == second + 1
+    assert token_time(lost, NOW + timedelta(seconds=60)) == second + 60
 
 
 def test_when_a_key_is_due() -> None:

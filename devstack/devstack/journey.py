@@ -25,6 +25,8 @@ from devstack.process import Problem
 
 # How long an event may take to show its effect in another service, in seconds.
 EVENT_SECONDS = 2.0
+# How long the gateway keeps what the public is answered, in seconds.
+KEPT_SECONDS = 2.0
 # How long we wait for anything at all.
 PATIENCE_SECONDS = 10.0
 LOOK_AGAIN_SECONDS = 0.05
@@ -256,7 +258,11 @@ class Journey:
             "Meera is verified and puts a project on sale", f"{len(units)} units in {tower['name']}"
         )
         name = project["project_name"]
-        self._wait("its name", lambda: self._suggests(name, project["id"]), within=EVENT_SECONDS)
+        self._wait(
+            "its name",
+            lambda: self._suggests(name, project["id"]),
+            within=EVENT_SECONDS + KEPT_SECONDS,
+        )
         self._step(f"who types {name[:-2]} is told of it", name)
         return units[0]
 

@@ -110,7 +110,7 @@ def test_each_reaches_whom_it_must_and_nobody_else() -> None:
     }
     assert members["database"] == {"postgres", *JOBS, *BACK}
     assert members["calls"] == {"valkey", *SETTINGS, "prometheus", "otel-collector"}
-    assert members["outside"] == {"auth", "crm"}
+    assert members["outside"] == {"auth", "agents", "crm"}
     assert members["published"] == {"gateway"}
     assert members["dashboards"] == {"grafana"}
     assert members["paging"] == {"alertmanager"}

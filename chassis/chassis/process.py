@@ -16,8 +16,8 @@ from chassis.settings import Settings
 # Collections of the young are cheap but many; those of the old walk every compiled descriptor.
 GC_THRESHOLDS = (20_000, 20, 100)
 
-# Longer than what ends needs to clean up, such as giving its leases back: asked again, it would leave that.
-RECANCEL_SECONDS = 5.0
+# Longer than what ends usually needs to clean up, such as giving its leases back: asked again, it would leave that.
+RECANCEL_SECONDS = 1.0
 
 log = structlog.get_logger()
 

@@ -22,6 +22,7 @@ from devstack import databases, secretfile
 from devstack.platform import PROCESSES, SERVICES, Platform
 from devstack.process import await_ready, free_port, spawn, stop
 from devstack.supervisor import answers_ready
+from devstack.testing import ROLE_PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
 # Without `site`, which would put this checkout's packages on the path beside those of the release.
@@ -91,7 +92,9 @@ def var(
     """Where the previous release's processes, started on this checkout's schema, keep logs, secrets and messages."""
     var, platform = tmp_path / "var", Platform(told)
     var.mkdir(mode=0o700)
-    secrets = secretfile.ensure(var / "secrets.env")
+    # Roles belong to the whole server, on which other tests know them by this password.
+    roles = {f"{name.upper()}_{kind}_PASSWORD" for name in SERVICES for kind in ("OWNER", "APP")}
+    secrets = secretfile.ensure(var / "secrets.env") | dict.fromkeys(roles, ROLE_PASSWORD)
     databases.bring_up_to_date(empty_database, secrets, SERVICES)
     with ExitStack() as stack:
         for name in reversed(PROCESSES):  # The gateway, which waits for all others, comes last.

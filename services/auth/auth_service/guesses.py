@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    and_,
     bindparam,
     delete,
     func,
@@ -138,9 +139,16 @@ class Guesses:
 
 async def forgive(tx: Transaction, phone: str) -> None:
     """Begin anew for `phone`, by every method."""
-    # In the order of `begin`, so that neither waits for the other in vain.
-    counted = func.split_part(allowances.c.name, " ", 2).in_([TRIES, FAILURES])
-    await tx.execute(delete(allowances).where(allowances.c.subject == phone, counted))
+    counted = and_(
+        allowances.c.subject == phone,
+        func.split_part(allowances.c.name, " ", 2).in_([TRIES, FAILURES]),
+    )
+    # Locked in the order of `begin`, failures before tries, so that neither waits for the other in vain: a delete alone
+    # takes rows as they lie.
+    await tx.execute(
+        select(allowances.c.name).where(counted).order_by(allowances.c.name).with_for_update()
+    )
+    await tx.execute(delete(allowances).where(counted))
     await tx.execute(delete(failures_in_a_row).where(failures_in_a_row.c.phone == phone))
 
 

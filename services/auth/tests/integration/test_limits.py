@@ -12,9 +12,11 @@ from sqlalchemy import event
 
 from auth_service import metrics, texts
 from auth_service.guesses import MOST_IN_A_ROW
+from auth_service.otp import sends
 from auth_service.otp.domain import MAX_ATTEMPTS
 from chassis.context import current_call_or_none
 from chassis.errors import PermissionDenied, RateLimited, Unauthenticated
+from chassis.quota import Quota
 from propmubi.auth.v1 import auth_pb2 as pb
 from services.auth.tests.conftest import ADMIN_PHONE, PHONE, Auth, RunAuth, other_than
 
@@ -99,22 +101,25 @@ async def test_a_day_has_so_many_codes(run_auth: RunAuth) -> None:
         await ask(auth)
 
 
-async def test_notices_are_of_the_days_messages_too_and_ten_a_day_for_a_phone(
+async def test_notices_are_of_the_days_messages_too_and_so_many_a_day_for_a_phone(
     run_auth: RunAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert (Quota(10, 86_400),) == sends.NOTICES_PER_PHONE
+    # A password costs a quarter of a second of a processor to hash and another to compare.
+    monkeypatch.setattr(sends, "NOTICES_PER_PHONE", (Quota(2, 86_400),))
     refused = metrics.REFUSED.labels("notice phone")._value
     sent, kept_back = "set by somebody with a token", refused.get()
     monkeypatch.setattr(texts, "PASSWORD_SET", sent)
     async with run_auth(auth_limit_per_identifier="1000/1m") as auth:
         token = (await auth.sign_in()).access_token
         await auth.set_password(token, PASSWORD, confirmation=await auth.confirmation(token))
-        for _ in range(11):
+        for _ in range(3):
             await auth.set_password(token, PASSWORD, current_password=PASSWORD)
         async with asyncio.timeout(5):
             while refused.get() < kept_back + 2:  # noqa: ASYNC110  A metric tells nobody.
                 await asyncio.sleep(0.005)
-        assert [message["body"] for message in auth.messages(PHONE)].count(sent) == 10
-        assert [row["sent"] for row in await auth.rows("select sent from otp_days")] == [12]
+        assert [message["body"] for message in auth.messages(PHONE)].count(sent) == 2
+        assert [row["sent"] for row in await auth.rows("select sent from otp_days")] == [4]
 
 
 async def test_of_a_hundred_guesses_at_once_ten_count_and_five_are_compared(auth: Auth) -> None:

@@ -1,5 +1,6 @@
 """Child processes that end with us, and the ports they listen on."""
 
+import atexit
 import ctypes
 import os
 import random
@@ -140,7 +141,6 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 BLOCK = 100
-_leases: list[socket.socket] = []
 _ports: Iterator[int] = iter(())
 
 
@@ -168,5 +168,5 @@ def _lease_block() -> Iterator[int]:
         except OSError:
             lease.close()
             continue
-        _leases.append(lease)
+        atexit.register(lease.close)
         return iter(range(first, first + BLOCK))

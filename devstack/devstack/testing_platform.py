@@ -22,10 +22,11 @@ from devstack.platform import PROCESSES, SERVICES
 from devstack.process import await_ready, dies_with_us, free_port
 
 STARTS_WITHIN = 90.0
-# A signed token, a refresh token (43 characters of base64url, alone) or a phone.
+# A signed token, a refresh token (43 characters of base64url, alone) or a phone. Valkey tells by how many percent a file
+# grew.
 SECRET = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{20,}|(?<![\w./-])[\w-]{43}(?![\w./-])"
-    r"|(?<![\w.-])(?:\+91)?[6-9]\d{9}(?![\w.-])"
+    r"|(?<![\w.-])(?:\+91)?[6-9]\d{9}(?![\w.%-])"
 )
 STOPS_WITHIN = 12.0
 

@@ -130,9 +130,11 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
-def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+def port_is_free(port: int, host: str = "127.0.0.1", *, rested: bool = False) -> bool:
+    """Whether a server can listen there; `rested`, also one that does not say SO_REUSEADDR."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not rested:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:
@@ -154,7 +156,7 @@ def free_port(in_a_row: int = 1) -> int:
         ports = list(islice(_ports, in_a_row))
         if len(ports) < in_a_row:
             _ports = _lease_block()
-        elif all(map(port_is_free, ports)):
+        elif all(port_is_free(port, rested=True) for port in ports):
             return ports[0]
 
 

@@ -64,6 +64,20 @@ def test_free_ports_can_be_listened_on(free_port: Callable[[], int]) -> None:
         listener.bind(("127.0.0.1", free_port()))
 
 
+def test_a_port_that_was_used_just_now_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As servers do.
+        listener.bind(("127.0.0.1", process.free_port()))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            accepted, _ = listener.accept()
+            accepted.close()  # Whoever closes first keeps the port for a minute.
+    monkeypatch.setattr(process, "_ports", iter([port, process.free_port()]))
+    assert process.port_is_free(port)
+    assert process.free_port() != port
+
+
 def test_no_port_is_given_twice_not_even_to_two_processes() -> None:
     code = """
 import random

@@ -53,13 +53,13 @@ class PageTokens:
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except ValueError as error:
-            raise _invalid() from error
+            raise page_token_invalid() from error
         mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not any(hmac.compare_digest(mac, _mac(key, body)) for key in self._keys):
-            raise _invalid()
+            raise page_token_invalid()
         query, position = orjson.loads(body)
         if query != _query_of(request):
-            raise _invalid()
+            raise page_token_invalid()
         return list(position)
 
 
@@ -103,7 +103,8 @@ def _query_of(request: Message) -> str:
     return hashlib.sha256(body).hexdigest()[:16]
 
 
-def _invalid() -> InvalidArgument:
+def page_token_invalid() -> InvalidArgument:
+    """What a page token is answered with that was not given for the query it is sent with, or no longer fits it."""
     return InvalidArgument(
         Violation(
             "page_token", "must be the next_page_token of the page before, of the same query"

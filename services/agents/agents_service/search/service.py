@@ -23,6 +23,7 @@ from agents_service.search.repository import Cluster, Counts, SearchRepository
 from chassis.database import Transaction
 from chassis.errors import InvalidArgument, PermissionDenied, Unauthenticated, Violation
 from chassis.identity import Principal
+from chassis.page_tokens import page_token_invalid
 
 LISTING_TYPES = ("sale", "rent")
 MOST_WORDS, MOST_WORDS_LEFT = 20, 8
@@ -73,7 +74,11 @@ class SearchService:
         after: tuple[Any, uuid.UUID] | None,
         limit: int,
     ) -> tuple[Search, Asked]:
-        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument or PermissionDenied."""
+        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument or PermissionDenied.
+
+        A page `after` a row is in the same `sort` as the one before: where words were read otherwise since, so that
+        there is nothing left to be relevant to, there is no such page.
+        """
         statuses = filters.get("standard_status", (StandardStatus.ACTIVE,))
         asked = await self.asked(filters)
         if sort == "distance" and asked.centre is None:
@@ -81,6 +86,8 @@ class SearchService:
         if not PUBLIC.issuperset(statuses):
             asked.filters.update(_own_alone(caller, asked.filters.get("list_agent_id")))
         search = _search(asked, standard_status=statuses, sort=sort, after=after, limit=limit)
+        if after and search.sort != sort:
+            raise page_token_invalid()
         return search, asked
 
     async def facets(self, filters: Mapping[str, Any]) -> Counts:

@@ -10,6 +10,8 @@ import pytest
 from agents_service.listings.pages import Pages
 from agents_service.listings.repository import ListingRepository
 from agents_service.listings.search import Search
+from agents_service.search.repository import SearchRepository
+from agents_service.search.service import SearchService
 from chassis.errors import InvalidArgument, NotFound
 from chassis.ids import new_id
 from devstack.testing_service import Running, Tokens
@@ -45,6 +47,29 @@ async def test_a_page_token_is_of_its_own_query_alone(fill: Any, asha: Any, publ
         with pytest.raises(InvalidArgument) as refused:
             await public.ListListings(request)
         assert refused.value.reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_a_page_by_relevance_ends_where_its_words_are_known_as_a_place(
+    fill: Any, asha: Any, agents: Running
+) -> None:
+    """By a process that did not look up these words a moment ago, as the one of the page before did."""
+    await fill(*(row(number, asha.agent_id, address_line="Blue Ridge") for number in range(3)))
+    asked = {"q": "blue ridge"}
+    after = (2.0, new_id())
+    repository = SearchRepository(agents.database)
+
+    async def second_page() -> Search:
+        search, _ = await SearchService(repository).pages(
+            None, asked, sort="relevance", after=after, limit=2
+        )
+        return search
+
+    assert (await second_page()).sort == "relevance"
+    async with agents.database.transaction() as tx:
+        await repository.name_project(tx, new_id(), new_id(), "Blue Ridge", "Pune")
+    with pytest.raises(InvalidArgument) as refused:
+        await second_page()
+    assert refused.value.reason == "PAGE_TOKEN_INVALID"
 
 
 @asynccontextmanager

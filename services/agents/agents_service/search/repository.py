@@ -206,6 +206,7 @@ def _facets_of(shape: Shape) -> Select[Any]:
         "sample"
     )
     bands = bindparam("bands", type_=ARRAY(BigInteger))
+    # People write the name of a locality as they like: it is one, and called as its place is.
     facets = {
         "locality": sample.c.subdivision_name,
         "bhk": sample.c.bhk,
@@ -217,11 +218,11 @@ def _facets_of(shape: Shape) -> Select[Any]:
         *(
             select(
                 literal_column(f"'{facet}'", Text).label("facet"),
-                cast(value, Text).label("value"),
+                cast(func.min(value), Text).label("value"),
                 func.count().filter(~sample.c.cut).label("listings"),
             )
             .where(value.is_not(None))
-            .group_by(value)
+            .group_by(func.lower(value) if facet == "locality" else value)
             for facet, value in facets.items()
         )
     ).subquery("counts")

@@ -175,6 +175,18 @@ async def test_each_facet_leaves_its_own_filter_out(put: Put, search: Any) -> No
     assert (nothing.total, len(nothing.bhk), nothing.capped) == (0, 0, False)
 
 
+async def test_a_locality_is_counted_once_however_it_is_written(put: Put, search: Any) -> None:
+    for name in ("Wakad", "wakad", "WAKAD", "Wákad"):
+        await put(subdivision_name=name)
+    facets = await search.GetListingFacets(search_pb2.GetListingFacetsRequest())
+    assert sorted(counts(facets.localities).values()) == [1, 3]
+    [name] = [each.value for each in facets.localities if each.count == 3]
+    shown = await search.GetListingFacets(
+        searching(search_pb2.GetListingFacetsRequest, subdivision_name=[name])
+    )
+    assert shown.total == 3
+
+
 async def test_counts_and_clusters_say_where_they_are_capped(
     put: Put, search: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

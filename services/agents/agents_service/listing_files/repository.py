@@ -30,7 +30,7 @@ from agents_service.listing_files.domain import Import, ImportStatus, Piece, Row
 from agents_service.listing_files.models import import_errors, import_pieces, imports
 from agents_service.listings.domain import Listing, StandardStatus
 from agents_service.listings.messages import SAID
-from agents_service.listings.models import account_of, listings, live, quoted
+from agents_service.listings.models import account_of, listings, live, price_dropped_at, quoted
 from agents_service.listings.search import COLUMNS
 from chassis.database import Database, Transaction
 from chassis.errors import Conflict, NotFound
@@ -91,10 +91,7 @@ _CHANGE = (
     .where(listings.c.id == _rows.c.id)
     .values(
         **{name: _rows.c[name] for name in SAID},
-        price_dropped_at=case(
-            (_rows.c.list_price < listings.c.list_price, func.now()),
-            else_=listings.c.price_dropped_at,
-        ),
+        price_dropped_at=price_dropped_at(_rows.c.list_price),
         version=listings.c.version + 1,
         updated_at=func.now(),
     )

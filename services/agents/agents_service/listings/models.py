@@ -20,6 +20,8 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    and_,
+    case,
     func,
     literal_column,
 )
@@ -190,6 +192,12 @@ def account_of(table: FromClause) -> ColumnElement[Any]:
 
 def live(table: FromClause) -> ColumnElement[bool]:
     return table.c.standard_status.in_(map(quoted, LIVE))
+
+
+def price_dropped_at(list_price: Any) -> ColumnElement[Any]:
+    """When the price of a listing last fell once it gets this one: a draft's falls before nobody's eyes."""
+    fell = and_(listings.c.list_price > list_price, listings.c.on_market_date.is_not(None))
+    return case((fell, func.now()), else_=listings.c.price_dropped_at)
 
 
 # An account has one live listing of a home for sale and one for rent.

@@ -46,6 +46,7 @@ from agents_service.listings.models import (
     account_of,
     listings,
     live,
+    price_dropped_at,
     quoted,
 )
 from agents_service.listings.search import COLUMNS, Found, Search, statement_of
@@ -358,9 +359,7 @@ class ListingRepository:
     ) -> list[Listing]:
         """What became of `before`, in its order; raises StaleVersion when one changed since it was read."""
         if columns.get("list_price") is not None:
-            fell = listings.c.list_price > columns["list_price"]
-            dropped = case((fell, func.now()), else_=listings.c.price_dropped_at)
-            columns = {**columns, "price_dropped_at": dropped}
+            columns = {**columns, "price_dropped_at": price_dropped_at(columns["list_price"])}
         with _telling_what_there_is():
             changed = await tx.execute(
                 update(listings)

@@ -284,13 +284,18 @@ async def test_a_row_closes_what_is_pending_with_its_price_and_day(
     assert counts(again) == (1, 0, 0, 0, 1)
 
 
-async def test_a_price_that_falls_in_a_file_has_fallen(agents: Running, asha_sends: Sender) -> None:
-    await asha_sends.imported(json_lines(row("a"), row("b"), row("c", list_price=None)))
-    await asha_sends.imported(
-        json_lines(row("a", list_price=8_000_000), row("b", list_price=9_000_000), row("c"))
-    )
+async def test_a_price_that_falls_in_a_file_has_fallen_unless_nobody_saw_it(
+    agents: Running, asha_sends: Sender
+) -> None:
+    seen = {"standard_status": "active"}
+    drafts = row("draft"), row("at last"), row("unpriced", list_price=None)
+    await asha_sends.imported(json_lines(row("cheaper", **seen), row("dearer", **seen), *drafts))
+    cheap = {"list_price": 8_000_000}
+    changed = row("cheaper", **cheap), row("dearer", list_price=9_000_000), row("unpriced")
+    unseen = row("draft", **cheap), row("at last", **cheap, **seen)
+    await asha_sends.imported(json_lines(*changed, *unseen))
     fell = "select external_id from listings where price_dropped_at is not null"
-    assert await rows_of(agents, fell) == [("a",)]
+    assert await rows_of(agents, fell) == [("cheaper",)]
 
 
 async def test_a_small_file_does_not_wait_for_a_large_one_to_end(agents: Running) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
 
@@ -33,7 +34,7 @@ from propmubi.agents.v1.events_pb2 import (
     ListingUpdated,
 )
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
-from services.agents.tests.integration.conftest import Lister
+from services.agents.tests.integration.conftest import Lister, searching
 from services.agents.tests.unit.test_listing_domain import BY_PEOPLE
 
 
@@ -284,6 +285,18 @@ async def test_a_change_is_told_by_its_fields_and_no_change_is_none(
     assert payload.Unpack(updated)
     assert name == "listing.updated"
     assert set(updated.fields) == {"address", "public_remarks", "list_price"}
+
+
+async def test_a_price_has_fallen_that_was_higher_when_people_saw_it(
+    asha: Any, public: Any
+) -> None:
+    listing = await asha.draft()
+    news = searching(pb.ListListingsRequest, price_dropped_since=Timestamp(seconds=1))
+    for list_price, fallen in ((8_400_000, False), (8_300_000, True)):
+        await asha.listings.UpdateListing(patch(listing, list_price=list_price))
+        if not fallen:
+            await asha.move(listing, "active")
+        assert bool((await public.ListListings(news)).listings) == fallen
 
 
 async def test_a_patch_is_checked_against_the_whole_listing(asha: Any) -> None:

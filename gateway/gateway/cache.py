@@ -15,6 +15,9 @@ from propmubi.common.v1.event_pb2 import Event
 
 # How long a call can be under way whose answer an event has made old.
 CALL_SECONDS: Final = 31.0
+# What an answer takes beside its bytes, and what each id that it shows takes, as tracemalloc counts: to be found by.
+ENTRY_BYTES: Final = 768
+ID_BYTES: Final = 512
 
 Clock = Callable[[], float]
 
@@ -24,13 +27,14 @@ class _Kept:
     answer: Answer
     until: float
     ids: frozenset[str]
+    size: int
 
 
 @dataclass(slots=True)
 class AnswerCache:
     """The answers of all operations, by request."""
 
-    # The greatest size of all answers together; none is kept for 0.
+    # The most memory that all answers together take; none is kept for 0.
     most_bytes: int
     clock: Clock = time.monotonic
     _kept: OrderedDict[bytes, _Kept] = field(default_factory=OrderedDict)
@@ -62,12 +66,12 @@ class AnswerCache:
         ):
             return
         self._drop(key)
-        self._kept[key] = _Kept(answer, until, frozenset(ids))
-        self._size += len(key) + len(answer.body)
+        size = len(key) + len(answer.body) + ENTRY_BYTES + len(ids) * ID_BYTES
+        self._kept[key] = _Kept(answer, until, frozenset(ids), size)
+        self._size += size
         for each in ids:
             self._keys_of.setdefault(each, set()).add(key)
-        while self._size > self.most_bytes:
-            self._drop(next(iter(self._kept)))
+        self._make_room()
 
     def heed(self, event: Event) -> None:
         """Forget what shows that to which `event` happened."""
@@ -88,11 +92,20 @@ class AnswerCache:
             self._keys_of.clear()
             self._size, self._emptied_at = 0, self.clock()
 
+    def _make_room(self) -> None:
+        """Forget the oldest: those whose time is over, which nobody may ask for again, and what is too much."""
+        now = self.clock()
+        while self._kept:
+            key, oldest = next(iter(self._kept.items()))
+            if self._size <= self.most_bytes and oldest.until > now:
+                return
+            self._drop(key)
+
     def _drop(self, key: bytes) -> None:
         kept = self._kept.pop(key, None)
         if kept is None:
             return
-        self._size -= len(key) + len(kept.answer.body)
+        self._size -= kept.size
         for each in kept.ids:
             keys = self._keys_of[each]
             keys.discard(key)

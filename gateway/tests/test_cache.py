@@ -1,6 +1,7 @@
 """Answers that the gateway keeps: to whom it gives them, until when, and what makes it forget them."""
 
 import asyncio
+import tracemalloc
 import uuid
 from itertools import count
 from typing import Any
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 
 from chassis.redis import stream_of
 from devstack.testing_service import Tokens
-from gateway.cache import AnswerCache
+from gateway.cache import ENTRY_BYTES, ID_BYTES, AnswerCache
 from gateway.exchange import Answer
 from gateway.tests.conftest import Peer, RunGateway, Running, bearer, eventually
 from propmubi.agents.v1 import listings_pb2
@@ -20,7 +21,7 @@ from propmubi.common.v1.event_pb2 import Event
 from propmubi.projects.v1 import projects_pb2
 from propmubi.projects.v1.events_pb2 import ProjectLapsed
 
-BYTES = 4_000
+BYTES = 20_000
 
 
 class Clock:
@@ -92,6 +93,32 @@ def test_it_holds_so_many_bytes_and_forgets_the_oldest(cache: AnswerCache) -> No
         True
     ] * 3
     assert len(cache._keys_of) == 3
+
+
+def test_what_nobody_asks_for_again_goes_when_its_time_is_over(
+    cache: AnswerCache, clock: Clock
+) -> None:
+    for number in range(5):
+        cache.keep(b"%d" % number, ANSWER, [str(number)], asked_at=clock.now, seconds=2)
+    clock.now += 2
+    cache.keep(b"new", ANSWER, ["new"], asked_at=clock.now, seconds=2)
+    assert ([*cache._kept], [*cache._keys_of]) == ([b"new"], ["new"])
+
+
+@pytest.mark.parametrize("ids", [0, 1, 20])
+def test_it_takes_no_more_memory_than_it_may(clock: Clock, ids: int) -> None:
+    most = 4 << 20
+    cache = AnswerCache(most, clock)
+    tracemalloc.start()
+    try:
+        for number in range(2 * most // (ENTRY_BYTES + ids * ID_BYTES)):
+            shown = [str(uuid.uuid4()) for _ in range(ids)]
+            answer = Answer(b'{"of": %d}' % number, b'"%d"' % number)
+            cache.keep(b"/v1/suggest?q=%d" % number, answer, shown, asked_at=clock.now, seconds=2)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most / 2 < taken < most
 
 
 class Listings:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 import grpc
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from starlette.exceptions import HTTPException
 
+from chassis.errors import Violation
 from chassis.grpc_client import UnaryCall
 from gateway import docs
 from gateway.batch import BatchedRpc, Rpc
@@ -110,7 +112,7 @@ class Pages:
         shown = docs.pages()
         for path, page in shown.items():
             app.get(path)(_always(page))
-        for kind in (HTTPException, EdgeError, Exception):
+        for kind in (HTTPException, RequestValidationError, EdgeError, Exception):
             app.add_exception_handler(kind, _refuse)
         itself = ("/healthz", "/readyz", "/openapi.json")
         self._routes = dict.fromkeys(shown, "/docs") | {path: path for path in itself}
@@ -137,6 +139,9 @@ async def _refuse(_request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):  # FastAPI's own 404 and 405.
         headers = tuple((k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items())
         return _Refusal(EdgeError(error.status_code, headers=headers))
+    if isinstance(error, RequestValidationError):  # What was sent is not said back.
+        faults = [Violation(str(each["loc"][-1]), each["msg"]) for each in error.errors()]
+        return _Refusal(EdgeError(422, violations=faults))
     return _Refusal(error if isinstance(error, EdgeError) else EdgeError(500))
 
 

@@ -82,6 +82,14 @@ async def test_a_bad_body_is_422_and_reaches_nobody(
     assert peer.calls == 0
 
 
+async def test_a_bad_parameter_of_the_gateways_own_page_is_422(gateway: Running) -> None:
+    answer = await gateway.client.get("/readyz?peers=%3Cscript%3E")
+    assert answer.status_code == 422
+    [fault] = error_of(answer)["details"]
+    assert fault["field"] == "peers"
+    assert "script" not in answer.text
+
+
 async def test_another_content_type_is_415(gateway: Running) -> None:
     response = await gateway.client.post("/v1/auth/otp", data={"phone": "+919876543210"})
     assert response.status_code == 415

@@ -8,15 +8,18 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+import grpc
 import structlog
 from opentelemetry.trace import get_current_span
 
 from chassis.context import Call, background_call, current_call, enter
+from chassis.errors import DeadlineExceeded, Unavailable
 from chassis.grpc_client import RESERVE_SECONDS
+from chassis.status import from_rpc_error
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,6 +33,8 @@ class _Waiter(Generic[K, V]):
     call: Call
     context: Context
     answer: asyncio.Future[V | None]
+    # Whether it goes by itself, because a batch that it was in has failed.
+    alone: bool = False
 
 
 class Coalescer(Generic[K, V]):
@@ -96,6 +101,8 @@ class Coalescer(Generic[K, V]):
         batch: list[_Waiter[K, V]] = []
         keys: set[K] = set()
         while self._waiting and len(keys) < self._most:
+            if batch and (batch[0].alone or self._waiting[0].alone):
+                break
             waiter = self._waiting.popleft()
             if not waiter.answer.done():
                 batch.append(waiter)
@@ -106,10 +113,15 @@ class Coalescer(Generic[K, V]):
         if len(batch) > 1:
             enter(background_call(self._name, seconds=self._seconds))
             together = [waiter.call.correlation_id for waiter in batch]
-            log.debug("calls went together", what=self._name, correlation_ids=together)
+            log.info("calls went together", what=self._name, correlation_ids=together)
         return await self._fetch(list(dict.fromkeys(waiter.key for waiter in batch)))
 
     def _hand_out(self, batch: list[_Waiter[K, V]], asked: asyncio.Task[Mapping[K, V]]) -> None:
+        if len(batch) > 1 and not asked.cancelled() and _is_of_one(asked.exception()):
+            log.warning("calls that went together go singly", what=self._name, calls=len(batch))
+            self._waiting.extendleft(replace(waiter, alone=True) for waiter in reversed(batch))
+            self._back(asked)
+            return
         for waiter in batch:
             if waiter.answer.done():
                 continue
@@ -120,3 +132,10 @@ class Coalescer(Generic[K, V]):
             else:
                 waiter.answer.set_result(asked.result().get(waiter.key))
         self._back(asked)
+
+
+def _is_of_one(error: BaseException | None) -> bool:
+    """Whether one of several may have caused it, and the others would succeed: not that the peer is away or too slow."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        error = from_rpc_error(error) or error
+    return error is not None and not isinstance(error, Unavailable | DeadlineExceeded)

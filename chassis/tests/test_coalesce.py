@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+import grpc
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from structlog.testing import capture_logs
 
 from chassis.coalesce import Coalescer
 from chassis.context import background_call, current_call, enter
+from chassis.errors import DeadlineExceeded, Unavailable
+
+GONE = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
 
 
 class Directory:
@@ -19,6 +24,7 @@ class Directory:
         self.callers: list[str] = []
         self.open = asyncio.Event()
         self.fault: Exception | None = None
+        self.poison: int | None = None
 
     async def batch_get(self, numbers: Sequence[int]) -> Mapping[int, int]:
         self.asked.append(list(numbers))
@@ -26,6 +32,8 @@ class Directory:
         await self.open.wait()
         if self.fault is not None:
             raise self.fault
+        if self.poison in numbers:
+            raise ValueError(self.poison)
         return {number: number**2 for number in numbers if number >= 0}
 
 
@@ -63,13 +71,18 @@ async def test_who_is_alone_asks_at_once_for_himself(directory: Directory) -> No
 
 
 async def test_fifty_at_once_take_few_calls(directory: Directory) -> None:
-    tasks = await asking(coalescer(directory), *range(50))
-    assert directory.asked == [[0], [1]]
-    directory.open.set()
-    assert await asyncio.gather(*tasks) == [number**2 for number in range(50)]
+    with capture_logs() as logged:
+        tasks = await asking(coalescer(directory), *range(50))
+        assert directory.asked == [[0], [1]]
+        directory.open.set()
+        assert await asyncio.gather(*tasks) == [number**2 for number in range(50)]
     assert directory.asked == [[0], [1], [*range(2, 50)]]
-    # Nobody's correlation id stands for those of all.
+    # Nobody's correlation id stands for those of all, and one line leads from each to the call that was made for it.
     assert not directory.callers[2].startswith("caller")
+    together = [f"caller {number}" for number in range(2, 50)]
+    assert [(line["log_level"], line["event"], line["correlation_ids"]) for line in logged] == [
+        ("info", "calls went together", together)
+    ]
 
 
 async def test_no_call_asks_for_more_than_most(directory: Directory) -> None:
@@ -119,16 +132,32 @@ async def test_who_leaves_a_batch_under_way(directory: Directory) -> None:
     assert await stayed == 16
 
 
-async def test_a_failed_call_fails_those_who_went_together(directory: Directory) -> None:
+@pytest.mark.parametrize("fault", [Unavailable("gone"), DeadlineExceeded("slow"), GONE])
+async def test_a_peer_that_is_away_is_not_asked_again_for_each(
+    directory: Directory, fault: Exception
+) -> None:
     squares = coalescer(directory)
     tasks = await asking(squares, *range(5))
-    directory.fault = ConnectionError("gone")
+    directory.fault = fault
     directory.open.set()
-    failed = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(error, ConnectionError) for error in failed)
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [fault] * 5
+    assert directory.asked == [[0], [1], [2, 3, 4]]
     directory.fault = None
     [task] = await asking(squares, 7)
     assert await task == 49
+
+
+async def test_what_can_not_be_answered_fails_nobody_but_who_asked_for_it(
+    directory: Directory,
+) -> None:
+    directory.poison = 3
+    tasks = await asking(coalescer(directory), *range(6))
+    directory.open.set()
+    with pytest.raises(ValueError, match="3"):
+        await tasks.pop(3)
+    assert await asyncio.gather(*tasks) == [0, 1, 4, 16, 25]
+    assert directory.asked == [[0], [1], [2, 3, 4, 5], [2], [3], [4], [5]]
+    assert directory.callers[3:] == [f"caller {number}" for number in range(2, 6)]
 
 
 async def test_each_waits_as_long_as_he_may(directory: Directory) -> None:

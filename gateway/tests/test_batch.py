@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from chassis.grpc_client import MAX_MESSAGE_BYTES
 from devstack.testing_service import Tokens
 from gateway.tests.conftest import Peer, RunGateway, bearer
 from propmubi.agents.v1 import listings_pb2
@@ -41,7 +42,32 @@ async def test_what_is_not_public_is_asked_for_in_the_callers_name(
     assert peer.metadata["authorization"] == f"Bearer {token}"
 
 
-async def test_a_failed_batch_is_an_error_for_each_that_waited(
+async def test_one_that_can_not_travel_fails_nobody_who_went_with_it(
+    peer: Peer, run_gateway: RunGateway
+) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(60)]
+    too_large = set(ids[::5])
+
+    async def some_are_large(request: Any, _context: Any) -> Any:
+        listings = [
+            listings_pb2.Listing(
+                id=each, public_remarks="x" * (MAX_MESSAGE_BYTES * (each in too_large))
+            )
+            for each in request.listing_ids
+        ]
+        return listings_pb2.BatchGetListingsResponse(listings=listings)
+
+    peer.replies["BatchGetListings"] = some_are_large
+    async with run_gateway(**UNSAMPLED) as gateway:
+        answers = await asyncio.gather(
+            *(gateway.client.get(f"/v1/listings/{each}") for each in ids)
+        )
+    assert [answer.status_code for answer in answers] == [
+        502 if each in too_large else 200 for each in ids
+    ]
+
+
+async def test_a_peer_that_is_away_is_an_error_for_each_that_waited(
     peer: Peer, run_gateway: RunGateway
 ) -> None:
     async def away(_request: Any, context: Any) -> Any:

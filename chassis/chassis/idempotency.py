@@ -4,17 +4,27 @@ The record is written in the transaction of the effect, so that there is never o
 """
 
 import hashlib
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from google.protobuf.message import Message
-from sqlalchemy import delete, func, insert, or_, select, text
+from sqlalchemy import bindparam, delete, func, insert, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.context import Call, current_call_or_none
+from chassis.context import Call, IdempotencyKey, current_call_or_none
 from chassis.errors import Conflict, InvalidArgument, Violation
 from chassis.tables import idempotency_key
 
+if TYPE_CHECKING:
+    from chassis.database import Database
+
 KEPT = text("interval '24 hours'")
+_FIND = select(
+    idempotency_key.c.request_hash, idempotency_key.c.reply, idempotency_key.c.trailers
+).where(
+    *(idempotency_key.c[name] == bindparam(name) for name in ("scope", "rpc", "key")),
+    idempotency_key.c.created_at > func.now() - KEPT,
+)
 
 
 class Replayed(Exception):
@@ -43,24 +53,23 @@ async def begin(connection: AsyncConnection) -> None:
             "A call with this Idempotency-Key is still under way: wait for its answer.",
             reason="IDEMPOTENCY_IN_FLIGHT",
         )
-    found = (
-        await connection.execute(
-            select(
-                idempotency_key.c.request_hash, idempotency_key.c.reply, idempotency_key.c.trailers
-            )
-            .filter_by(**identity)
-            .where(idempotency_key.c.created_at > func.now() - KEPT)
-        )
-    ).first()
-    if found is None:
+    found = (await connection.execute(_FIND, identity)).mappings().first()
+    if found is not None:
+        raise _repeated(call.idempotency, found)
+
+
+async def replay(database: "Database") -> None:
+    """Raise what `begin` would of a call that was answered before, outside any transaction.
+
+    For use cases that ask peers, or about the state of the world, before their transaction: what held when the call
+    was answered need not hold when it is repeated. One that carries no key reads nothing.
+    """
+    call = current_call_or_none()
+    if call is None or call.idempotency is None:
         return
-    if found.request_hash != call.idempotency.request_hash:
-        raise InvalidArgument(
-            Violation("Idempotency-Key", "was used before with another request: take a new one"),
-            message="The Idempotency-Key was used before with another request.",
-            reason="IDEMPOTENCY_KEY_REUSED",
-        )
-    raise Replayed(found.reply, [(name, value) for name, value in orjson.loads(found.trailers)])
+    found = await database.fetch_one(_FIND, _identity(call))
+    if found is not None:
+        raise _repeated(call.idempotency, found)
 
 
 async def record(connection: AsyncConnection, reply: Message) -> None:
@@ -111,6 +120,19 @@ def _identity(call: Call) -> dict[str, str]:
     assert call.idempotency is not None
     scope = call.principal.subject if call.principal else f"address:{call.client_address}"
     return {"scope": scope, "rpc": call.rpc, "key": call.idempotency.key}
+
+
+def _repeated(given: IdempotencyKey, found: Any) -> Exception:
+    """What to raise of a call that comes under the key of the record `found`."""
+    if found["request_hash"] != given.request_hash:
+        return InvalidArgument(
+            Violation("Idempotency-Key", "was used before with another request: take a new one"),
+            message="The Idempotency-Key was used before with another request.",
+            reason="IDEMPOTENCY_KEY_REUSED",
+        )
+    return Replayed(
+        found["reply"], [(name, value) for name, value in orjson.loads(found["trailers"])]
+    )
 
 
 def _lock_of(identity: dict[str, str]) -> int:

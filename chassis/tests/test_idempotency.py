@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from chassis.context import Call
 from chassis.errors import Conflict, InvalidArgument
-from chassis.idempotency import Replayed, forget, sweep
+from chassis.idempotency import Replayed, forget, replay, sweep
 from chassis.identity import Principal
 from chassis.ids import new_id
 from propmubi.agents.v1.agents_pb2 import Agent
@@ -114,6 +114,28 @@ async def test_two_callers_may_choose_the_same_key(
     for caller in (one, other):
         answering("k", **caller)
         await repeated(bench)
+
+
+async def test_what_was_answered_is_known_before_anything_is_asked_for_it(
+    bench: Any, answering: Answering
+) -> None:
+    answering("k", hashlib.sha256(b"one").digest()).trailers.append(("propmubi-existing", "true"))
+    await replay(bench.database)  # Nothing to replay yet.
+    first = await create(bench)
+    answering("k", hashlib.sha256(b"one").digest())
+    with pytest.raises(Replayed) as replayed:
+        await replay(bench.database)
+    assert replayed.value.reply == first.SerializeToString()
+    assert replayed.value.trailers == [("propmubi-existing", "true")]
+    answering("k", hashlib.sha256(b"two").digest())
+    with pytest.raises(InvalidArgument) as refused:
+        await replay(bench.database)
+    assert refused.value.reason == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def test_a_call_without_a_key_reads_nothing_for_it(answering: Answering) -> None:
+    answering("k").idempotency = None
+    await replay(None)  # type: ignore[arg-type]  # The database is not even looked at.
 
 
 async def test_a_failure_is_not_remembered(bench: Any, answering: Answering) -> None:

@@ -63,8 +63,8 @@ class Auth:
     def consents(self, token: str) -> Any:
         return ConsentServiceStub(self.running.caller(token))
 
-    def accounts(self, token: str) -> Any:
-        return AccountServiceStub(self.running.caller(token))
+    def accounts(self, token: str, **metadata: str) -> Any:
+        return AccountServiceStub(self.running.caller(token, **metadata))
 
     def users(self, token: str, **metadata: str) -> Any:
         return UserServiceStub(self.running.caller(token, **metadata))

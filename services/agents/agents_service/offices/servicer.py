@@ -8,6 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 from agents_service.clients import People
 from agents_service.offices.domain import Invitation, InvitationStatus, Office, OfficeStatus
 from agents_service.offices.service import OfficeService
+from chassis import idempotency
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
@@ -170,6 +171,7 @@ class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
             return tx.reply(Empty())
 
     async def _answer(self, request: Any, answer: InvitationStatus) -> pb.Invitation:
+        await idempotency.replay(self._database)
         phone = await self._people.phone_of_caller()
         async with self._database.transaction() as tx:
             invitation = await self._service.answer(

@@ -11,6 +11,7 @@ from agents_service.listings.messages import filters_from_wire
 from agents_service.listings.pages import Pages
 from agents_service.saved_searches.domain import Match, SavedSearch
 from agents_service.saved_searches.service import SavedSearchService
+from chassis import idempotency
 from chassis.context import principal
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
@@ -42,6 +43,7 @@ class SavedSearchServicer(saved_searches_pb2_grpc.SavedSearchServiceServicer):
         self, request: pb.CreateSavedSearchRequest, context: Any
     ) -> pb.SavedSearch:
         given = values(request.saved_search, *_INPUT)
+        await idempotency.replay(self._database)
         columns = await self._service.columns(given, _filters(request.saved_search))
         async with self._database.transaction() as tx:
             return tx.reply(to_proto(await self._service.create(tx, principal(), columns)))

@@ -185,6 +185,8 @@ class People(UserServiceServicer, AuthServiceServicer, ConsentServiceServicer):
         )
 
     async def GetMe(self, request: Any, context: Any) -> auth_pb2.User:  # noqa: N802
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         bearer = dict(context.invocation_metadata())["authorization"]
         return auth_pb2.User(phone=self.phones.get(bearer.removeprefix("Bearer "), ""))
 
@@ -287,8 +289,8 @@ def office(**changes: Any) -> offices_pb2.CreateOfficeRequest:
 
 
 @pytest.fixture
-def offices(agents: Running) -> Callable[[str | None], Any]:
-    return lambda token: OfficeServiceStub(agents.caller(token))
+def offices(agents: Running) -> Callable[..., Any]:
+    return lambda token, **metadata: OfficeServiceStub(agents.caller(token, **metadata))
 
 
 @pytest.fixture

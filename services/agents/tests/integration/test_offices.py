@@ -101,7 +101,7 @@ async def test_only_its_founder_and_administrators_change_an_office(
 
 
 async def test_an_invited_agent_comes_with_her_listings_and_leaves_with_them(
-    agents: Running, make_brokerage: Any, make_lister: MakeLister, offices: Any
+    agents: Running, make_brokerage: Any, make_lister: MakeLister, offices: Any, people: People
 ) -> None:
     brokerage, ravi = await make_brokerage(), await make_lister()
     published, draft = await ravi.publish(), await ravi.draft()
@@ -115,10 +115,14 @@ async def test_an_invited_agent_comes_with_her_listings_and_leaves_with_them(
     accept = pb.AcceptInvitationRequest(invitation_id=invitation.id)
     with pytest.raises(NotFound):
         await brokerage.offices.AcceptInvitation(accept)
-    accepted = await mine.AcceptInvitation(accept)
+    once = offices(ravi.token, idempotency_key="accept-1")
+    accepted = await once.AcceptInvitation(accept)
     assert accepted.status == pb.INVITATION_STATUS_ACCEPTED
     with pytest.raises(Conflict):
         await mine.AcceptInvitation(accept)
+    people.away = True
+    assert await once.AcceptInvitation(accept) == accepted
+    people.away = False
     broker = ListingServiceStub(agents.caller(brokerage.token))
     for listing in (published, draft):
         seen = await broker.GetListing(listings_pb2.GetListingRequest(listing_id=listing.id))

@@ -20,6 +20,7 @@ from auth_service.passwords.strength import check_new
 from auth_service.sessions.servicer import to_proto as session_to_proto
 from auth_service.users.service import UserService
 from auth_service.users.servicer import to_proto
+from chassis import idempotency
 from chassis.context import principal
 from chassis.database import Database
 from chassis.identity import Principal
@@ -82,6 +83,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
     async def RequestPhoneChange(
         self, request: pb.RequestPhoneChangeRequest, context: Any
     ) -> pb.RequestPhoneChangeResponse:
+        await idempotency.replay(self._database)
         user = await self._users.active(principal())
         new = self._service.new_phone(user, request.phone)
         async with self._database.transaction() as tx:

@@ -66,6 +66,25 @@ async def test_who_holds_both_phones_changes_from_one_to_the_other(auth: Auth) -
     assert (await auth.sign_in(PHONE)).user.id != here.user.id
 
 
+async def test_codes_for_another_phone_are_not_sent_again_under_the_same_key(auth: Auth) -> None:
+    token = (await auth.sign_in()).access_token
+    request, once = pb.RequestPhoneChangeRequest(phone=NEW_PHONE), {"idempotency_key": "k1"}
+    first = await auth.accounts(token, **once).RequestPhoneChange(request)
+    change = pb.ChangePhoneRequest(
+        current=pb.Confirmation(
+            challenge_id=first.current_challenge_id, code=await auth.code_after(1, PHONE)
+        ),
+        new=pb.Confirmation(
+            challenge_id=first.new_challenge_id, code=await auth.code_after(0, NEW_PHONE)
+        ),
+    )
+    await auth.accounts(token).ChangePhone(change)
+    sent = len(auth.messages(NEW_PHONE))
+    # She has that phone by now: whoever asks for it anew is refused.
+    assert await auth.accounts(token, **once).RequestPhoneChange(request) == first
+    assert len(auth.messages(NEW_PHONE)) == sent
+
+
 async def test_neither_code_alone_is_enough_and_a_mistyped_one_may_be_tried_again(
     auth: Auth,
 ) -> None:

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from chassis import phones
+from chassis import idempotency, phones
 from chassis.context import current_call, principal, principal_or_none
 from chassis.database import Database
 from chassis.errors import InvalidArgument, Violation
@@ -56,6 +56,7 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
 
     async def CreateEnquiry(self, request: pb.CreateEnquiryRequest, context: Any) -> pb.Enquiry:
         enquiry = _enquiry(request.enquiry)
+        await idempotency.replay(self._database)
         owner = await self._enquiries.owner_of(enquiry)
         answer = pb.Enquiry()
         answer.CopyFrom(request.enquiry)
@@ -130,6 +131,7 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
             return tx.reply(to_proto(lead))
 
     async def AssignLead(self, request: pb.AssignLeadRequest, context: Any) -> pb.Lead:
+        await idempotency.replay(self._database)
         owner = await self._service.assignable(principal(), uuid.UUID(request.owner_agent_id))
         async with self._database.transaction() as tx:
             lead = await self._service.assign(tx, principal(), uuid.UUID(request.lead_id), owner)

@@ -209,6 +209,25 @@ async def test_the_same_idempotency_key_is_one_enquiry(crm: Any) -> None:
     assert len(await timeline(crm, crm.token_of(asha), first.id)) == 1
 
 
+async def test_an_enquiry_is_answered_again_though_nobody_may_enquire_any_more(crm: Any) -> None:
+    listing_id = crm.peers.add_listing(crm.peers.add_agent(active=False))
+    request = enquiry(listing_id=listing_id)
+    stub = crm.leads(idempotency_key="k1", x_client_address="192.0.2.1")
+    first = await stub.CreateEnquiry(request)
+    crm.peers.drafts.add(listing_id)
+    asked, trailers = crm.peers.asked, dict[str, str]()
+    assert await stub.CreateEnquiry(request, trailers=trailers) == first
+    assert trailers["idempotency-replayed"] == "true"
+    assert crm.peers.asked == asked
+    request.enquiry.message = "Another."
+    with pytest.raises(InvalidArgument) as refused:
+        await stub.CreateEnquiry(request)
+    assert refused.value.reason == "IDEMPOTENCY_KEY_REUSED"
+    with pytest.raises(InvalidArgument) as refused:
+        await crm.leads().CreateEnquiry(request)
+    assert [violation.field for violation in refused.value.violations] == ["listing_id"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

@@ -301,3 +301,17 @@ async def test_listing_leads_takes_one_statement(crm: Any) -> None:
     reads.fetch = counted
     await crm.leads(crm.token_of(asha)).ListLeads(pb.ListLeadsRequest())
     assert len(statements) == 1
+
+
+async def test_an_assignment_is_answered_again_though_the_agent_is_suspended_or_unknown(
+    crm: Any,
+) -> None:
+    office_id = new_id()
+    asha, meera = (crm.peers.add_agent(office_id=office_id) for _ in range(2))
+    request = pb.AssignLeadRequest(lead_id=await enquire(crm, asha), owner_agent_id=str(meera.id))
+    stub = crm.leads(crm.token_of(asha, "office_admin"), idempotency_key="k1")
+    first = await stub.AssignLead(request)
+    meera.active = False
+    assert await stub.AssignLead(request) == first
+    crm.peers.away = True
+    assert await stub.AssignLead(request) == first

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+from chassis import idempotency
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.page_tokens import PageTokens
@@ -122,6 +123,7 @@ class UnitServicer(units_pb2_grpc.UnitServiceServicer):
     async def HoldUnit(self, request: pb.HoldUnitRequest, context: Any) -> pb.Claim:
         asked = _with_ids(values(request, "unit_id", "lead_id", "minutes"))
         if asked["lead_id"] is not None:
+            await idempotency.replay(self._database)
             await self._leads.check_seen_by_caller(asked["lead_id"])
         async with self._database.transaction() as tx:
             return tx.reply(_claim(await self._service.hold(tx, principal(), **asked)))
@@ -134,6 +136,7 @@ class UnitServicer(units_pb2_grpc.UnitServiceServicer):
     async def BookUnit(self, request: pb.BookUnitRequest, context: Any) -> pb.Booking:
         asked = _with_ids(values(request, "unit_id", "lead_id"))
         buyers = [Buyer(**values(buyer, *_BUYER)) for buyer in request.buyers]
+        await idempotency.replay(self._database)
         lead_id = await self._service.lead_to_check(**asked)
         if lead_id is not None:
             await self._leads.check_seen_by_caller(lead_id)

@@ -304,6 +304,22 @@ async def test_the_same_hold_again_under_its_idempotency_key_is_the_same_claim(s
     assert await caller.HoldUnit(pb.HoldUnitRequest(unit_id=unit.id)) == first
 
 
+async def test_a_hold_and_a_booking_are_answered_again_though_crm_is_away(sales: Any) -> None:
+    lead_id, agent = str(uuid.uuid4()), sales.tokens.agent()
+    held, booked = await sales.unit("A-101"), await sales.unit("A-102")
+    hold_it = pb.HoldUnitRequest(unit_id=held.id, lead_id=lead_id)
+    book_it = pb.BookUnitRequest(unit_id=booked.id, lead_id=lead_id)
+    holder = sales.units(agent, idempotency_key="hold-1")
+    seller = sales.units(sales.token, idempotency_key="book-1")
+    sales.crm.leads[lead_id] = agent
+    claim = await holder.HoldUnit(hold_it)
+    sales.crm.leads[lead_id] = sales.token
+    booking = await seller.BookUnit(book_it)
+    await sales.crm.stop()
+    assert await holder.HoldUnit(hold_it) == claim
+    assert await seller.BookUnit(book_it) == booking
+
+
 async def test_who_sees_a_booking(sales: Any) -> None:
     unit, agent = await sales.unit(), sales.tokens.agent()
     await hold(sales, unit.id, agent)

@@ -173,19 +173,22 @@ def batch_of(method: MethodDescriptor, name: str) -> MethodDescriptor | None:
 
 def location(operation: Operation, operations: Iterable[Operation]) -> str:
     """Where what `operation` creates is found: as it says itself, else at the GET that answers with the same message,
-    else below the list that this path is.
+    else in the list that has its path. A GET of the contract answers there.
     """
-    if operation.success_status != STATUSES[Success.SUCCESS_CREATED] or operation.location:
+    if operation.success_status != STATUSES[Success.SUCCESS_CREATED]:
         return operation.location
     gets = [other for other in operations if other.http_method == "GET"]
-    for get in gets:
-        if get.output is operation.output and get.path.endswith("}"):
-            return f"{get.path[: get.path.rindex('{')]}{{id}}"
-    if any(get.path == operation.path for get in gets):
-        return f"{operation.path}/{{id}}"
+    shown = [
+        f"{get.path[: get.path.rindex('{')]}{{id}}"
+        for get in gets
+        if get.output is operation.output and get.path.endswith("}")
+    ]
+    found = next(filter(None, (operation.location, *shown, operation.path)))
+    if any(PARAMETER.sub("{}", get.path) == PARAMETER.sub("{}", found) for get in gets):
+        return found
     raise ContractError(
-        f"{operation.method.full_name}: nothing tells where what it creates is found: "
-        "add (propmubi.options.v1.location)"
+        f"{operation.method.full_name}: what it creates is at no path that a GET answers: "
+        "add one, or say where by (propmubi.options.v1.location)"
     )
 
 

@@ -54,7 +54,7 @@ RESPONSE_HEADERS: Final = {
     "RateLimit-Policy": "The allowances that the call drew on: their quotas and windows.",
     "RateLimit": "What is left of them, and for how long.",
     "ETag": "The version of the resource; send it as If-Match or If-None-Match.",
-    "Location": "The path of what was created.",
+    "Location": "The path at which what was created is found: its own, or that of its list.",
     "Idempotency-Replayed": "`true` when this is the stored answer to an earlier request with the same key.",
     "X-Device-Token": "Keep it on this device and send it whenever somebody signs in.",
     "Retry-After": "Seconds to wait before trying again.",

@@ -30,6 +30,7 @@ LIMIT = "option (propmubi.options.v1.rate_limit) = RATE_LIMIT_READ;"
 GET = "option (google.api.http) = {get: '/v1/things/{thing_id}'};"
 POST = "option (google.api.http) = {post: '/v1/things', body: '*'};"
 PATCH = "option (google.api.http) = {patch: '/v1/things/{thing_id}', body: 'thing'};"
+CREATED = "option (propmubi.options.v1.success) = SUCCESS_CREATED;"
 REPLY = "message Thing { string id = 1; }"
 ASK = "message Ask { string thing_id = 1 [(google.api.field_behavior) = REQUIRED]; }"
 SECRET = "(propmubi.options.v1.sensitive) = true"
@@ -263,9 +264,20 @@ def test_an_rpc_without_http_rule_is_internal(compiled: Callable[..., FileDescri
             "a public cache",
         ),
         (
-            rpc(OPEN, LIMIT, POST, "option (propmubi.options.v1.success) = SUCCESS_CREATED;"),
+            rpc(OPEN, LIMIT, POST, CREATED),
             [ASK],
-            "nothing tells where",
+            "at no path that a GET answers",
+        ),
+        (
+            rpc(
+                OPEN,
+                LIMIT,
+                POST,
+                CREATED,
+                "option (propmubi.options.v1.location) = '/v1/things/{id}';",
+            ),
+            [ASK],
+            "at no path that a GET answers",
         ),
         (
             rpc(READ, OPEN, LIMIT, GET, "option (propmubi.options.v1.batch) = 'BatchDo';"),

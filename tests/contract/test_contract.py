@@ -18,6 +18,7 @@ from gateway.codec import encoder
 from gateway.contract import SERVICES, load_contract, platform_files, table
 from gateway.errors import DEFAULTS
 from gateway.operation import Operation
+from gateway.segments import SegmentTable
 from propmubi.common.v1.errors_pb2 import ErrorCode
 from propmubi.options.v1.options_pb2 import sensitive as sensitive_option
 
@@ -141,6 +142,18 @@ def test_secrets_are_marked_sensitive() -> None:
         and not field_rules(field).sensitive
     ]
     assert unmarked == []
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in CONTRACT.operations if each.success_status == 201], ids=name
+)
+def test_a_get_answers_where_what_is_created_is_said_to_be(operation: Operation) -> None:
+    table: SegmentTable[Operation] = SegmentTable()
+    for each in CONTRACT.operations:
+        table.add(each.http_method, each.path, each)
+    found = table.find(operation.location.encode())
+    assert found is not None
+    assert "GET" in found[0]
 
 
 def test_a_resource_that_is_patched_tells_its_version() -> None:

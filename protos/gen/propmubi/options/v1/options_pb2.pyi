@@ -412,8 +412,8 @@ cache: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, 
 success: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Success.ValueType]
 """The HTTP status of success; 200 when absent, 204 when the reply is google.protobuf.Empty."""
 location: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
-"""Where what was created is found, as a path with the reply's fields in braces. Needed only where neither a GET
-answers with the same message nor a GET lists what this path creates.
+"""Where what was created is found, as a path with the reply's fields in braces, at which a GET answers. Needed only
+where neither a GET answers with the same message nor a GET lists what this path creates.
 """
 batch: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The RPC of the same service that answers many of these at once (AIP-231), for what everybody may see. The gateway

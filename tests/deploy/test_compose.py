@@ -13,6 +13,7 @@ import yaml
 from agents_service.settings import AgentsSettings
 from auth_service.settings import AuthSettings
 from chassis.settings import Settings
+from chassis.sms import SmsSettings
 from crm_service.settings import CrmSettings
 from devstack import compose_env
 from devstack.process import Problem
@@ -213,6 +214,13 @@ def test_nobody_knows_the_secrets_of_others() -> None:
     for name in ("OTP_PEPPER", "REFRESH_KEY", "KEY_ENCRYPTION_KEY"):
         assert {who for who in knows if name in knows[who]} == {"auth"}
     assert knows["gateway"] == {"VALKEY_PASSWORD"}
+
+
+def test_whoever_texts_is_given_the_account_and_in_the_smoke_test_the_stand_in() -> None:
+    smoke = yaml.safe_load((FOLDER / "smoke" / "compose.yaml").read_text())["services"]
+    texts = {name for name, settings in SETTINGS.items() if issubclass(settings, SmsSettings)}
+    assert {name for name in SETTINGS if "TWILIO_AUTH_TOKEN" in told(name)} == texts
+    assert {name for name in SETTINGS if "TWILIO_BASE_URL" in smoke[name]["environment"]} == texts
 
 
 def test_what_is_mounted_from_here_is_here() -> None:

@@ -1,5 +1,6 @@
 """What watches the platform fits together: alerts and their runbooks, dashboards and their source, names and what they name."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,59 @@ def test_an_alert_says_how_bad_it_is_and_leads_to_its_section(alert: dict[str, A
     page, _, section = alert["annotations"]["runbook_url"].partition("#")
     assert section in sections(ROOT / page, "##"), f"{page} has no section {section}"
     assert alert["alert"].lower().startswith(section)
+
+
+def test_every_alert_has_a_test_of_when_it_speaks() -> None:
+    tested = {
+        case["alertname"]
+        for file in (OBSERVABILITY / "prometheus" / "tests").glob("*.yml")
+        for test in yaml.safe_load(file.read_text())["tests"]
+        for case in test.get("alert_rule_test", ())
+        if case["exp_alerts"]
+    }
+    assert tested == ALERTS.keys()
+
+
+def silenced(source: dict[str, str], target: dict[str, str]) -> bool:
+    """Whether Alertmanager keeps still about `target` while `source` is told."""
+    config = yaml.safe_load((OBSERVABILITY / "alertmanager/alertmanager.yml").read_text())
+    return any(
+        fits(rule["source_matchers"], source)
+        and fits(rule["target_matchers"], target)
+        and all(source.get(label) == target.get(label) for label in rule.get("equal", ()))
+        for rule in config["inhibit_rules"]
+    )
+
+
+def fits(matchers: list[str], labels: dict[str, str]) -> bool:
+    """Whether an alert's labels are what all of these matchers want."""
+
+    def fit(matcher: str) -> bool:
+        found = re.fullmatch(r'(\w+)(=~|!~|!=|=)"(.*)"', matcher)
+        assert found is not None, matcher
+        label, operator, value = found.groups()
+        pattern = value if "~" in operator else re.escape(value)
+        return bool(re.fullmatch(pattern, labels.get(label, ""))) != operator.startswith("!")
+
+    return all(map(fit, matchers))
+
+
+def test_one_replica_that_is_gone_does_not_hide_what_its_service_does_wrong() -> None:
+    gone = {"alertname": "TargetDown", "job": "crm", "instance": "d"}
+    absent = {"alertname": "ServiceAbsent", "job": "crm"}
+    of_replica = {"alertname": "RevocationsBehind", "job": "crm", "instance": "d"}
+    of_another = of_replica | {"instance": "e"}
+    of_service = {"alertname": "OutboxOld", "job": "crm"}
+    assert [silenced(gone, one) for one in (of_replica, of_another, of_service)] == [
+        True,
+        False,
+        False,
+    ]
+    assert all(silenced(absent, one) for one in (of_replica, of_another, of_service))
+    assert not any(silenced(absent, one | {"job": "auth"}) for one in (of_replica, of_service))
+    users_notice = {"alertname": "ApiErrorBudgetBurnFast"}
+    assert not any(silenced(one, users_notice) for one in (gone, absent))
+    assert silenced(users_notice, {"alertname": "ApiErrorBudgetBurnSlow"})
 
 
 def test_each_section_of_a_runbook_is_some_alerts() -> None:
@@ -85,6 +139,18 @@ def test_the_dashboards_are_what_their_source_says() -> None:
     }
     for file, text in files.items():
         assert file.read_text() == text, "run `make dashboards`"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_panels_that_are_named_exist(page: Path) -> None:
+    named = re.findall(
+        r'\*(Platform|Service|Business)\*,((?:(?:,| and)?\s"[^"]+")+)', page.read_text()
+    )
+    for board, panels in named:
+        file = OBSERVABILITY / "grafana" / "dashboards" / f"{board.lower()}.json"
+        titles = {panel["title"] for panel in json.loads(file.read_text())["panels"]}
+        asked = {" ".join(panel.split()) for panel in re.findall(r'"([^"]+)"', panels)}
+        assert asked <= titles, f"{board} has no {asked - titles}"
 
 
 def test_the_collector_uses_what_it_defines_and_reaches_who_listens() -> None:

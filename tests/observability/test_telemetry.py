@@ -22,6 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from chassis.sms import SmsSettings
 from devstack import secretfile
 from devstack.platform import PROCESSES, SERVICES, Platform
 from devstack.process import free_port
@@ -32,6 +33,8 @@ from propmubi.options.v1 import options_pb2
 ROOT = Path(__file__).parents[2]
 CONTRACT = yaml.safe_load((ROOT / "deploy/observability/telemetry.yaml").read_text())
 PATIENCE_SECONDS = 30.0
+# A request's correlation id, and who writes a line under it.
+TOLD, MEET_IT = "told-by-every-process", {"gateway", "auth"}
 DECLARE_IT = "declare it in deploy/observability/telemetry.yaml"
 KINDS = {
     Span.SPAN_KIND_SERVER: "server",
@@ -170,13 +173,16 @@ def observed() -> Iterator[Observed]:
         server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         try:
-            with founded(platform) as town, town.under("told-by-every-process"):
+            with founded(platform) as town, town.under(TOLD):
                 town.wake()
             give_up = time.monotonic() + PATIENCE_SECONDS
-            while any(collector.edges()[kind] < edges for kind, edges in declared_edges().items()):
+            while (
+                any(collector.edges()[kind] < edges for kind, edges in declared_edges().items())
+                or {line["service"] for line in lines_under(TOLD, lines_of(platform))} < MEET_IT
+            ):
                 if time.monotonic() > give_up:
-                    break  # The test of the edges says which are missing.
-                time.sleep(0.1)  # Spans are handed over in batches.
+                    break  # The tests of edges and of lines say which are missing.
+                time.sleep(0.1)  # Spans are handed over in batches, and lines too.
             yield Observed(platform, scrape(platform), lines_of(platform), collector)
         finally:
             server.stop(None).wait()
@@ -196,10 +202,23 @@ def scrape(platform: RunningPlatform) -> dict[str, dict[str, Metric]]:
 
 
 def lines_of(platform: RunningPlatform) -> dict[str, list[dict[str, Any]]]:
+    """The lines that each process has written whole."""
+    written = {process: platform.log(process).read_text() for process in PROCESSES}
     return {
-        process: [json.loads(line) for line in platform.log(process).read_text().splitlines()]
-        for process in PROCESSES
+        process: [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]
+        for process, text in written.items()
     }
+
+
+def lines_under(
+    correlation_id: str, lines: Mapping[str, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    return [
+        line
+        for of_process in lines.values()
+        for line in of_process
+        if line.get("correlation_id") == correlation_id
+    ]
 
 
 # ── metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,10 +237,12 @@ def test_every_metric_that_is_declared_is_emitted(observed: Observed) -> None:
 def test_every_metric_that_is_emitted_is_declared_with_its_labels(observed: Observed) -> None:
     for process, families in observed.metrics.items():
         for name, family in families.items():
-            if name.startswith(tuple(CONTRACT["runtime_metrics"])) or not family.samples:
+            if name.startswith(tuple(CONTRACT["runtime_metrics"])):
                 continue
             declared = CONTRACT["metrics"].get(name)
             assert declared, f"{process} emits {name}: {DECLARE_IT}"
+            if not family.samples:
+                continue  # The chassis names it in every process, whoever counts.
             assert process in of(declared), f"{process} emits {name}: {DECLARE_IT}"
             labels = declared.get("labels", {})
             for sample in family.samples:
@@ -232,6 +253,20 @@ def test_every_metric_that_is_emitted_is_declared_with_its_labels(observed: Obse
                         SETS[labels[label]] if isinstance(labels[label], str) else labels[label]
                     )
                     assert value in allowed, f"{name}: {label}={value!r} of {process}: {DECLARE_IT}"
+
+
+def test_whoever_can_text_is_declared_to_though_no_journey_has_all_of_them_do_it() -> None:
+    settings = {
+        name: getattr(
+            importlib.import_module(f"{name}_service.settings"), f"{name.capitalize()}Settings"
+        )
+        for name in SERVICES
+    }
+    texts = {name for name, found in settings.items() if issubclass(found, SmsSettings)}
+    for kind, what in ((CONTRACT["metrics"], "propmubi_sms"), (LINES, "sms not sent")):
+        declared = {name: of(one) for name, one in kind.items() if name.startswith(what)}
+        assert declared == dict.fromkeys(declared, texts)
+        assert declared
 
 
 def test_the_names_that_rules_and_dashboards_ask_for_are_declared() -> None:
@@ -285,13 +320,8 @@ def test_a_requests_lines_carry_its_correlation_id_and_its_trace(observed: Obser
             if line["event"] in {"request", "rpc", "sql", "event met"}:
                 assert line["correlation_id"], line
                 assert process == "gateway" or line["event"] != "request"
-    of_request = [
-        line
-        for lines in observed.lines.values()
-        for line in lines
-        if line.get("correlation_id") == "told-by-every-process"
-    ]
-    assert {line["service"] for line in of_request} == {"gateway", "auth"}
+    of_request = lines_under(TOLD, observed.lines)
+    assert {line["service"] for line in of_request} == MEET_IT
     assert all(re.fullmatch("[0-9a-f]{32}", line["trace_id"]) for line in of_request)
 
 

@@ -15,6 +15,12 @@ PASSWORD = Counter("propmubi_password_total", "Passwords tried, by what came of 
 REFUSED = Counter(
     "propmubi_auth_refused_total", "Calls beyond an allowance of auth.", ["allowance"]
 )
+# Known from the start: the first refusal of a day is to be seen as a rise.
+REFUSED.labels("otp day")
+OTP_DAY_USED = Gauge(
+    "propmubi_otp_day_used_ratio",
+    "Of the messages that a day may have, the share that was sent when this replica sent its last; 0 the day after.",
+)
 LOCKED = Counter(
     "propmubi_sign_in_locked_total", "Phones locked after too many failures in a row.", ["method"]
 )

@@ -71,9 +71,12 @@ class OtpRepository:
             )
         )
 
-    async def spend(self, tx: Transaction, day: date, most: int) -> bool:
-        """Count one code more as sent on `day`, unless `most` were. All who send wait for each other here: do it last."""
-        return (await tx.execute(_SPEND, {"day": day, "most": most})).scalar() is not None
+    async def spend(self, tx: Transaction, day: date, most: int) -> int | None:
+        """Count one code more as sent on `day`, unless `most` were; how many now are. All who send wait for each other
+        here: do it last.
+        """
+        sent: int | None = (await tx.execute(_SPEND, {"day": day, "most": most})).scalar()
+        return sent
 
     async def look(
         self, tx: Transaction, challenge_id: uuid.UUID, purpose: str

@@ -37,6 +37,9 @@ class Sends:
         self._per_range = Allowance("otp range", per_range, message=TOO_MANY_CODES)
         self._notices = Allowance("notice phone", NOTICES_PER_PHONE)
         self._per_day = per_day
+        # The day of the last message, and how many that day had then.
+        self._spent = india.today(), 0
+        metrics.OTP_DAY_USED.set_function(self._used_today)
 
     def recipient(self, phone: str) -> str:
         """`phone` in E.164 form; raises InvalidArgument for one that we don't send to."""
@@ -59,10 +62,17 @@ class Sends:
 
     async def spend(self, tx: Transaction) -> None:
         """One message of the day's; raises RateLimited. All who send wait for each other here: do it last."""
-        if not await self._challenges.spend(tx, india.today(), self._per_day):
+        day = india.today()
+        sent = await self._challenges.spend(tx, day, self._per_day)
+        self._spent = day, self._per_day if sent is None else sent
+        if sent is None:
             metrics.REFUSED.labels("otp day").inc()
             log.error("no more codes are sent today", limit=self._per_day)
             raise RateLimited(
                 "No more codes can be sent today: try again tomorrow.",
                 retry_after=india.seconds_left_today(),
             )
+
+    def _used_today(self) -> float:
+        day, sent = self._spent
+        return sent / self._per_day if day == india.today() else 0.0

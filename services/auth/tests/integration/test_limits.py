@@ -14,6 +14,7 @@ from auth_service import metrics, texts
 from auth_service.guesses import MOST_IN_A_ROW
 from auth_service.otp import sends
 from auth_service.otp.domain import MAX_ATTEMPTS
+from chassis import india
 from chassis.context import current_call_or_none
 from chassis.errors import PermissionDenied, RateLimited, Unauthenticated
 from chassis.quota import Quota
@@ -89,16 +90,34 @@ async def test_neighbouring_numbers_are_sent_so_many_together(run_auth: RunAuth)
         assert len(await auth.rows("select from allowances where name = 'otp phone'")) == 4
 
 
-async def test_a_day_has_so_many_codes(run_auth: RunAuth) -> None:
+async def test_a_day_has_so_many_codes(run_auth: RunAuth, monkeypatch: pytest.MonkeyPatch) -> None:
     async with run_auth(otp_sends_per_day=3) as auth:
+        assert share_of_the_day() == 0
+        await ask(auth, UNKNOWN)
+        assert share_of_the_day() == pytest.approx(1 / 3)
         phones = [f"+91987{digits:02}43210" for digits in range(20)]
         answers = await asyncio.gather(
             *(ask(auth, phone) for phone in phones), return_exceptions=True
         )
-        assert sum(isinstance(answer, pb.RequestOtpResponse) for answer in answers) == 3
+        assert sum(isinstance(answer, pb.RequestOtpResponse) for answer in answers) == 2
         assert 0 < await wait_to_ask(auth) <= 24 * 3600
-        await auth.rows("update otp_days set day = day - 1")
+        assert share_of_the_day() == 1
+        tomorrow = india.today() + timedelta(days=1)
+        monkeypatch.setattr(india, "today", lambda: tomorrow)
+        assert share_of_the_day() == 0
         await ask(auth)
+
+
+def share_of_the_day() -> float:
+    """What Prometheus reads of it."""
+    (family,) = metrics.OTP_DAY_USED.collect()
+    return family.samples[0].value
+
+
+def test_refusals_of_the_day_are_counted_from_nothing() -> None:
+    """A counter that appears at 1 has not risen, for Prometheus."""
+    (family,) = metrics.REFUSED.collect()
+    assert {"allowance": "otp day"} in [sample.labels for sample in family.samples]
 
 
 async def test_notices_are_of_the_days_messages_too_and_so_many_a_day_for_a_phone(

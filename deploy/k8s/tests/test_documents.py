@@ -41,4 +41,6 @@ def test_replicas_are_left_to_the_autoscaler_but_for_stopping_all_and_starting_t
 
 @pytest.mark.parametrize("command", commands("patch hpa"))
 def test_autoscalers_that_are_patched_exist(rendered: Rendered, command: str) -> None:
-    assert command.split("patch hpa ")[1].split()[0] in rendered.names("HorizontalPodAutoscaler")
+    assert command.partition("patch hpa ")[2].partition(" ")[0] in rendered.names(
+        "HorizontalPodAutoscaler"
+    )

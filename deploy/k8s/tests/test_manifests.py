@@ -3,6 +3,7 @@ nobody.
 """
 
 import importlib
+import re
 from typing import Any
 
 import kubernetes_validate
@@ -298,20 +299,36 @@ def differing(here: Any, there: Any, field: str = "") -> set[str]:
     return set() if here == there else {field}
 
 
-def test_an_ingress_serves_where_there_is_no_gateway_api(render: Render) -> None:
-    rendered = render({"resources": ["base"], "components": ["components/ingress"]})
-    (ingress,) = rendered.of("Ingress")
-    for version in VERSIONS:
-        kubernetes_validate.validate(ingress, version, strict=True)
-    (rule,) = ingress["spec"]["rules"]
-    (path,) = rule["http"]["paths"]
-    backend = path["backend"]["service"]
-    ports = rendered.one("Service", backend["name"])["spec"]["ports"]
-    assert backend["port"]["name"] in {port["name"] for port in ports}
-    (namespace,) = rendered.names("Namespace")
-    secret = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-ssl-secret"]
-    certificate = rendered.one("Certificate", "gateway")["spec"]["secretName"]
-    assert secret == f"{namespace}/{certificate}"
+def test_prometheus_leaves_alone_what_waits_in_an_init_container(rendered: Rendered) -> None:
+    (monitor,) = rendered.of("ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (rule,) = endpoint["relabelings"]
+    assert rule["sourceLabels"] == ["__meta_kubernetes_pod_phase"]
+    assert rule["action"] == "drop"
+    phases = ("Pending", "Running", "Unknown")
+    assert [one for one in phases if re.fullmatch(rule["regex"], one)] == ["Pending"]
+
+
+@pytest.mark.parametrize("process", ["gateway", "agents", "crm"])
+def test_a_request_is_what_the_last_benchmark_says_its_load_costs(process: str) -> None:
+    said = (K8S / "base" / process / "process.yaml").read_text()
+    found = re.search(r"cpu: (\d+)m # (\d+) (pages|enquiries) a second$", said, re.MULTILINE)
+    assert found is not None
+    requested, load, what = int(found[1]) / 1000, int(found[2]), found[3]
+    needed = load * cost({"pages": "GET list of 20", "enquiries": "POST enquiry"}[what], process)
+    assert 0.6 * requested <= needed <= requested, f"{needed:.3f} cores"
+
+
+def cost(route: str, process: str) -> float:
+    """Seconds of a core that a request takes from a process, by docs/benchmarks.md."""
+    table = (K8S.parents[1] / "docs/benchmarks.md").read_text().partition("by process:")[2]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table.splitlines()
+        if line.startswith("|")
+    ]
+    (row,) = [row for row in rows if row[:2] == [route, "platform"]]
+    return int(row[rows[0].index(process)].replace(",", "")) / 1e6
 
 
 def test_the_rules_are_those_of_observability() -> None:

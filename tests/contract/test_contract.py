@@ -165,3 +165,18 @@ def test_a_resource_that_is_patched_tells_its_version() -> None:
             assert (
                 "expected_version" in operation.method.input_type.fields_by_name
             ), operation.operation_id
+
+
+def test_a_resource_that_tells_its_version_is_deleted_by_it() -> None:
+    versioned = {
+        each.path
+        for each in CONTRACT.operations
+        if each.http_method == "GET" and "version" in each.output.DESCRIPTOR.fields_by_name
+    }
+    deletes = [each for each in CONTRACT.operations if each.http_method == "DELETE"]
+    unconditional = [
+        each.operation_id
+        for each in deletes
+        if each.path in versioned and "expected_version" not in each.input.DESCRIPTOR.fields_by_name
+    ]
+    assert unconditional == []

@@ -16,7 +16,7 @@ from auth_service.users.repository import UserRepository
 from auth_service.users.service import UserService
 from chassis import idempotency
 from chassis.database import Database, Transaction
-from chassis.errors import InvalidArgument, StaleVersion, Violation
+from chassis.errors import InvalidArgument, StaleVersion, Violation, check_version
 from chassis.identity import Principal
 from chassis.protobuf import timestamp
 from propmubi.auth.v1.events_pb2 import UserErased
@@ -94,8 +94,13 @@ class AccountService:
             ),
         )
 
-    async def erase(self, tx: Transaction, user: User, actor: str) -> None:
-        """Forget who `user` is, here and, by event, everywhere; nothing happens when she is forgotten already."""
+    async def erase(
+        self, tx: Transaction, user: User, actor: str, expected_version: int | None
+    ) -> None:
+        """Forget who `user` is, here and, by event, everywhere; nothing happens when she is forgotten already.
+
+        Raises StaleVersion when she has changed since `expected_version` was read.
+        """
         user_id, phone = user.id, user.phone
         await self._sessions.end_for_good(tx, user_id, actor)
         await guesses.forgive(tx, phone)
@@ -103,6 +108,7 @@ class AccountService:
         user = await self._rows.locked(tx, user_id)
         if user.status is UserStatus.ERASED:
             return
+        check_version(expected_version, user.version)
         if user.phone != phone:
             raise StaleVersion
         await self._consents.withdraw_all(tx, user, actor)

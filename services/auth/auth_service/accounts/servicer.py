@@ -23,8 +23,9 @@ from auth_service.users.servicer import to_proto
 from chassis import idempotency
 from chassis.context import principal
 from chassis.database import Database
+from chassis.errors import check_version
 from chassis.identity import Principal
-from chassis.protobuf import timestamp
+from chassis.protobuf import timestamp, value
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import accounts_pb2_grpc
 from propmubi.auth.v1.auth_pb2 import User as UserMessage
@@ -119,11 +120,14 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
     async def EraseMe(self, request: pb.EraseMeRequest, context: Any) -> Empty:
         caller = principal()
         user = await self._users.active(caller)
+        expected = value(request, "expected_version")
+        # Before her one-time password is used up, and again when nobody can change the account any more.
+        check_version(expected, user.version)
         by_password = request.HasField("current_password")
         with self._passwords.hasher.place() if by_password else nullcontext():
             await self._proofs.check(request, user)
         async with self._database.transaction() as tx:
-            await self._service.erase(tx, user, caller.subject)
+            await self._service.erase(tx, user, caller.subject, expected)
         return Empty()
 
 

@@ -73,8 +73,9 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
 
     async def EraseUser(self, request: pb.EraseUserRequest, context: Any) -> Empty:
         user = await self._users.get(uuid.UUID(request.user_id))
+        expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
-            await self._accounts.erase(tx, user, principal().subject)
+            await self._accounts.erase(tx, user, principal().subject, expected)
             return tx.reply(Empty())
 
     async def ListRoleGrants(

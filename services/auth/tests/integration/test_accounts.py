@@ -13,6 +13,7 @@ from chassis.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    StaleVersion,
     Unauthenticated,
 )
 from propmubi.agents.v1.events_pb2 import AgentVerified
@@ -287,6 +288,25 @@ async def test_an_administrator_erases_and_what_is_told_late_changes_nothing(aut
         await administration.EraseUser(
             administration_pb2.EraseUserRequest(user_id=str(uuid.uuid4()))
         )
+
+
+async def test_an_account_that_has_changed_since_it_was_read_is_not_erased(auth: Auth) -> None:
+    signed_in = await auth.sign_in()
+    admin = await auth.sign_in(ADMIN_PHONE)
+    accounts, administration = auth.accounts(signed_in.access_token), auth.administration(
+        admin.access_token
+    )
+    user_id, version = signed_in.user.id, (await auth.me(signed_in.access_token)).version
+    proof = await auth.confirmation(signed_in.access_token)
+    with pytest.raises(StaleVersion):
+        await administration.EraseUser(
+            administration_pb2.EraseUserRequest(user_id=user_id, expected_version=version + 1)
+        )
+    with pytest.raises(StaleVersion):
+        await accounts.EraseMe(pb.EraseMeRequest(confirmation=proof, expected_version=version + 1))
+    # The one-time password is not used up.
+    await accounts.EraseMe(pb.EraseMeRequest(confirmation=proof, expected_version=version))
+    assert (await auth.events())[-1] == "user.erased"
 
 
 async def test_signing_in_while_one_is_erased_makes_somebody_new_or_ends_too(auth: Auth) -> None:

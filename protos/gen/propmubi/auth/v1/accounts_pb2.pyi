@@ -292,8 +292,11 @@ class EraseMeRequest(_message.Message):
 
     CURRENT_PASSWORD_FIELD_NUMBER: _builtins.int
     CONFIRMATION_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     current_password: _builtins.str
     """The password there is; leave it out where a confirmation is sent."""
+    expected_version: _builtins.int
+    """The version it was read at (If-Match)."""
     @_builtins.property
     def confirmation(self) -> Global___Confirmation:
         """The code from `POST /v1/users/me/otp`; leave it out where the current password is sent."""
@@ -303,18 +306,23 @@ class EraseMeRequest(_message.Message):
         *,
         current_password: _builtins.str | None = ...,
         confirmation: Global___Confirmation | None = ...,
+        expected_version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation", "_current_password", b"_current_password", "confirmation", b"confirmation", "current_password", b"current_password"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation", "_current_password", b"_current_password", "_expected_version", b"_expected_version", "confirmation", b"confirmation", "current_password", b"current_password", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation", "_current_password", b"_current_password", "confirmation", b"confirmation", "current_password", b"current_password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation", "_current_password", b"_current_password", "_expected_version", b"_expected_version", "confirmation", b"confirmation", "current_password", b"current_password", "expected_version", b"expected_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confirmation: _TypeAlias = _typing.Literal["confirmation"]  # noqa: Y015
     _WhichOneofArgType__confirmation: _TypeAlias = _typing.Literal["_confirmation", b"_confirmation"]  # noqa: Y015
     _WhichOneofReturnType__current_password: _TypeAlias = _typing.Literal["current_password"]  # noqa: Y015
     _WhichOneofArgType__current_password: _TypeAlias = _typing.Literal["_current_password", b"_current_password"]  # noqa: Y015
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confirmation) -> _WhichOneofReturnType__confirmation | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__current_password) -> _WhichOneofReturnType__current_password | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___EraseMeRequest: _TypeAlias = EraseMeRequest  # noqa: Y015

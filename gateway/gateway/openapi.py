@@ -20,7 +20,7 @@ from gateway.cookies import cookie_names, replied_by_cookie
 from gateway.errors import DEFAULTS
 from gateway.files import CSV, JSON_LINES
 from gateway.json_schema import Components, Json, must_be_sent, reference
-from gateway.operation import EMPTY, Operation, body_fields, query_fields
+from gateway.operation import EMPTY, Operation, body_fields, is_tagged, query_fields
 from gateway.schemas import Shape, members
 from propmubi.common.v1.errors_pb2 import ErrorCode
 from propmubi.options.v1.options_pb2 import Caller
@@ -53,7 +53,7 @@ RESPONSE_HEADERS: Final = {
     "X-Correlation-ID": "Names the request in logs and errors.",
     "RateLimit-Policy": "The allowances that the call drew on: their quotas and windows.",
     "RateLimit": "What is left of them, and for how long.",
-    "ETag": "The version of the resource; send it as If-Match or If-None-Match.",
+    "ETag": "Names this state of it; send it as If-None-Match, and as If-Match where that is taken.",
     "Location": "The path at which what was created is found: its own, or that of its list.",
     "Idempotency-Replayed": "`true` when this is the stored answer to an earlier request with the same key.",
     "X-Device-Token": "Keep it on this device and send it whenever somebody signs in.",
@@ -167,7 +167,7 @@ def parameters(operation: Operation, components: Components) -> Iterator[Json]:
         ("Idempotency-Key", operation.http_method == "POST"),
         ("X-Device-Token", devices.pass_by(operation)),
         ("If-Match", "expected_version" in request.fields_by_name),
-        ("If-None-Match", operation.http_method == "GET" and versioned(operation)),
+        ("If-None-Match", operation.http_method == "GET" and is_tagged(operation)),
     ):
         if applies:
             yield {"$ref": f"#/components/parameters/{name}"}
@@ -199,16 +199,12 @@ def file_of(content_types: Iterable[str]) -> Json:
     return {"required": True, "content": dict.fromkeys(content_types, text)}
 
 
-def versioned(operation: Operation) -> bool:
-    return "version" in operation.method.output_type.fields_by_name
-
-
 def answers(operation: Operation, components: Components) -> Iterator[tuple[int, Json]]:
     """Every status the operation can answer with."""
     reply, verb = operation.method.output_type, operation.http_method
     headers = [
         *ALWAYS,
-        *(["ETag"] if versioned(operation) else []),
+        *(["ETag"] if is_tagged(operation) else []),
         *(["Set-Cookie"] if replied_by_cookie(operation) or operation.forgets_cookie else []),
         *(["Idempotency-Replayed"] if verb == "POST" else []),
         *(["X-Device-Token"] if devices.are_made_by(operation) else []),
@@ -228,7 +224,7 @@ def answers(operation: Operation, components: Components) -> Iterator[tuple[int,
         }
         headers.append("Location")
     yield operation.success_status, {**success, "headers": header_references(headers)}
-    if verb == "GET" and versioned(operation):
+    if verb == "GET" and is_tagged(operation):
         yield 304, {"description": "Not changed.", "headers": header_references([*ALWAYS, "ETag"])}
     for status in failures(operation):
         yield status, {"$ref": f"#/components/responses/Error{status}"}

@@ -52,6 +52,19 @@ class Operation:
     description: str
 
 
+def is_versioned(operation: Operation) -> bool:
+    """Whether its answer tells its version, which If-Match may demand."""
+    return "version" in operation.method.output_type.fields_by_name
+
+
+def is_tagged(operation: Operation) -> bool:
+    """Whether its answer has an ETag: by its version, or where a GET shows one thing that has none by its bytes."""
+    single = "next_page_token" not in operation.method.output_type.fields_by_name
+    return is_versioned(operation) or (
+        operation.http_method == "GET" and single and operation.download is None
+    )
+
+
 def asked_fields(operation: Operation) -> list[FieldDescriptor]:
     """The request's fields that travel in the query: those that neither path, body nor header carries."""
     if operation.body == "*" or operation.upload is not None:

@@ -6,6 +6,7 @@ A handler does, in this order: limit by address or device, who calls, may she, l
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -24,7 +25,7 @@ from gateway.cookies import CookieRules, Cookies
 from gateway.devices import Devices
 from gateway.errors import EdgeError, Headers, from_rpc
 from gateway.exchange import JSON, NO_STORE, VARY, Answer, App, Exchange, Receive, Scope, Send
-from gateway.operation import Operation, unnamed_fields
+from gateway.operation import Operation, is_tagged, is_versioned, unnamed_fields
 from gateway.rate_limit import Allowance, Limiter
 from gateway.refusals import PARAMETER
 from gateway.segments import SegmentTable
@@ -85,10 +86,10 @@ class Handler:
         self._makes_device = devices.are_made_by(operation)
         self._is_post = operation.http_method == "POST"
         self._is_get = operation.http_method == "GET"
-        self._versioned = "version" in operation.output.DESCRIPTOR.fields_by_name
+        self._versioned, self._tagged = is_versioned(operation), is_tagged(operation)
         self._unnamed = unnamed_fields(operation)
         self._empty = operation.output.DESCRIPTOR.full_name == empty_pb2.Empty.DESCRIPTOR.full_name
-        self._cache_control = _cache_control(operation, revalidate=self._versioned and self._is_get)
+        self._cache_control = _cache_control(operation, revalidate=self._tagged and self._is_get)
         self._located_by = [
             name
             for name in PARAMETER.findall(operation.location)
@@ -164,9 +165,12 @@ class Handler:
 
     def _written(self, reply: Message) -> Answer:
         body = self._encode(reply)
-        # Two callers may see different fields of one version, so the tag covers the bytes too.
-        tag = b'"%d-%08x"' % (reply.version, crc32(body)) if self._versioned else None  # type: ignore[attr-defined]
-        return Answer(body, tag)
+        if self._versioned:
+            # Two callers may see different fields of one version, so the tag covers the bytes too.
+            return Answer(body, b'"%d-%08x"' % (reply.version, crc32(body)))  # type: ignore[attr-defined]
+        if self._tagged:
+            return Answer(body, b'"%b"' % blake2b(body, digest_size=16).hexdigest().encode())
+        return Answer(body, None)
 
     async def _show(
         self, exchange: Exchange, answer: Answer, status: int = 200, more: Headers = ()

@@ -141,6 +141,7 @@ DEFAULTS: dict[str, Reply] = {
     "GetMe": me,
     "ImportListings": nothing,
     "ExportListings": nothing,
+    "GetListingImport": nothing,
     "GetProject": nothing,
     "ListProjects": nothing,
 }

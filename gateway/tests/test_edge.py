@@ -23,7 +23,7 @@ from gateway.tests.conftest import (
     raising,
     utf8,
 )
-from propmubi.agents.v1 import agents_pb2
+from propmubi.agents.v1 import agents_pb2, listing_files_pb2
 
 ID = "01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
@@ -69,6 +69,28 @@ async def test_a_changed_thing_is_200(gateway: Running) -> None:
     tag = (await gateway.client.get(f"/v1/agents/{ID}")).headers["etag"]
     other = await gateway.client.get(f"/v1/agents/{uuid.uuid4()}", headers={"if-none-match": tag})
     assert other.status_code == 200
+
+
+async def test_what_has_no_version_is_tagged_by_what_it_shows(
+    gateway: Running, peer: Peer, tokens: Tokens
+) -> None:
+    rows = 1
+
+    async def imported(request: Any, _context: Any) -> Any:
+        return listing_files_pb2.ListingImport(id=request.import_id, rows=rows)
+
+    peer.replies["GetListingImport"] = imported
+    path, headers = f"/v1/listings/imports/{uuid.uuid4()}", bearer(tokens.agent())
+    first = await gateway.client.get(path, headers=headers)
+    assert first.headers["cache-control"] == "private, no-cache"
+    headers |= {"if-none-match": first.headers["etag"]}
+    unchanged = await gateway.client.get(path, headers=headers)
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert unchanged.headers["etag"] == first.headers["etag"]
+    rows = 2
+    changed = await gateway.client.get(path, headers=headers)
+    assert (changed.status_code, changed.json()["rows"]) == (200, 2)
+    assert changed.headers["etag"] != first.headers["etag"]
 
 
 async def test_a_creation_is_201_with_its_address(gateway: Running, tokens: Tokens) -> None:

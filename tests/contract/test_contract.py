@@ -156,6 +156,17 @@ def test_a_get_answers_where_what_is_created_is_said_to_be(operation: Operation)
     assert "GET" in found[0]
 
 
+def test_whatever_is_read_by_itself_has_a_tag_that_is_heeded() -> None:
+    paths = openapi.describe(CONTRACT)["paths"]
+    for each in CONTRACT.operations:
+        paged = "next_page_token" in each.output.DESCRIPTOR.fields_by_name
+        if each.http_method == "GET" and not paged:
+            described = paths[each.path]["get"]
+            assert "ETag" in described["responses"]["200"]["headers"], each.operation_id
+            assert "304" in described["responses"], each.operation_id
+            assert {"$ref": "#/components/parameters/If-None-Match"} in described["parameters"]
+
+
 def test_a_resource_that_is_patched_tells_its_version() -> None:
     for operation in CONTRACT.operations:
         if operation.http_method == "PATCH":

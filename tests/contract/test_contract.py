@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from chassis import logs
 from chassis.errors import InvalidArgument
+from chassis.grpc_server import Contract
 from chassis.rules import field_rules, is_nested, items_check, message_of, value_check, value_field
 from gateway import contract as contracts
 from gateway import openapi
@@ -154,6 +155,17 @@ def test_a_get_answers_where_what_is_created_is_said_to_be(operation: Operation)
     found = table.find(operation.location.encode())
     assert found is not None
     assert "GET" in found[0]
+
+
+def test_a_post_that_keeps_no_answer_says_so() -> None:
+    """Tokens are secrets, and what is kept about a person is too much of hers to be kept twice."""
+    posts = [each for each in CONTRACT.operations if each.http_method == "POST"]
+    silent = {each.rpc for each in posts if not Contract(each.rpc).idempotent} | {
+        "/propmubi.auth.v1.AccountService/ExportMe"
+    }
+    assert silent == {
+        each.rpc for each in posts if "`Idempotency-Key` has no effect" in each.description
+    }
 
 
 def test_whatever_is_read_by_itself_has_a_tag_that_is_heeded() -> None:

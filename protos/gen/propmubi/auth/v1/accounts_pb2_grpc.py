@@ -114,6 +114,8 @@ class AccountServiceServicer:
         """Everything kept here about oneself, to keep or to take elsewhere.
 
         What one published or enquired is read from its own routes.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept, and each call puts it together anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,6 +60,8 @@ class AccountServiceStub:
     """Everything kept here about oneself, to keep or to take elsewhere.
 
     What one published or enquired is read from its own routes.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept, and each call puts it together anew.
     """
     EraseMe: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.EraseMeRequest, _empty_pb2.Empty]
     """Erase one's account, for good.
@@ -99,6 +101,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Everything kept here about oneself, to keep or to take elsewhere.
 
     What one published or enquired is read from its own routes.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept, and each call puts it together anew.
     """
     EraseMe: _aio.UnaryUnaryMultiCallable[_accounts_pb2.EraseMeRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Erase one's account, for good.
@@ -165,6 +169,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Everything kept here about oneself, to keep or to take elsewhere.
 
         What one published or enquired is read from its own routes.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept, and each call puts it together anew.
         """
 
     @_abc_1.abstractmethod

@@ -97,6 +97,8 @@ class AuthServiceServicer:
 
         The first sign-in of a phone creates its user. A challenge can be verified once and tried
         five times.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +109,8 @@ class AuthServiceServicer:
 
         For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
         hundred in a row, signing in by one-time password still works.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +133,8 @@ class AuthServiceServicer:
         client repeating the call within ten seconds gets the same successor.
 
         A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

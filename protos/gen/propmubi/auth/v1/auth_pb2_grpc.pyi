@@ -45,12 +45,16 @@ class AuthServiceStub:
 
     The first sign-in of a phone creates its user. A challenge can be verified once and tried
     five times.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept.
     """
     LogIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.TokenResponse]
     """Sign in with a password.
 
     For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
     hundred in a row, signing in by one-time password still works.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept.
     """
     UnlockSignIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]
     """Let somebody sign in again whose phone is locked after too many failures.
@@ -65,6 +69,8 @@ class AuthServiceStub:
     client repeating the call within ten seconds gets the same successor.
 
     A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept.
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _empty_pb2.Empty]
     """Sign out: end the caller's session.
@@ -93,12 +99,16 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     The first sign-in of a phone creates its user. A challenge can be verified once and tried
     five times.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept.
     """
     LogIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.TokenResponse]  # type: ignore[assignment]
     """Sign in with a password.
 
     For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
     hundred in a row, signing in by one-time password still works.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept.
     """
     UnlockSignIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.UnlockSignInRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Let somebody sign in again whose phone is locked after too many failures.
@@ -113,6 +123,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     client repeating the call within ten seconds gets the same successor.
 
     A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
+
+    An `Idempotency-Key` has no effect: what is answered is not kept.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Sign out: end the caller's session.
@@ -150,6 +162,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The first sign-in of a phone creates its user. A challenge can be verified once and tried
         five times.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept.
         """
 
     @_abc_1.abstractmethod
@@ -162,6 +176,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         For who has set one (`PUT /v1/users/me/password`). Wrong passwords are counted apart from wrong codes: after too many, or a
         hundred in a row, signing in by one-time password still works.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept.
         """
 
     @_abc_1.abstractmethod
@@ -188,6 +204,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         client repeating the call within ten seconds gets the same successor.
 
         A browser that signed in with `X-Use-Cookie: refresh_token` says so again and leaves the body empty.
+
+        An `Idempotency-Key` has no effect: what is answered is not kept.
         """
 
     @_abc_1.abstractmethod

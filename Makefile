@@ -83,7 +83,7 @@ check-contract: setup ## The committed OpenAPI is what the protos say, and is va
 
 check-deploy: setup ## The Kubernetes manifests, rendered and checked, and the workflows (needs kubectl 1.21 or newer, Node)
 	@command -v npm >/dev/null || { echo "make check-deploy needs Node 20 or newer with npm, whose packages know the custom resources."; exit 1; }
-	$(BIN)/pytest deploy/k8s $(args)
+	$(BIN)/pytest deploy $(args)
 	cd deploy/check && npm ci --silent --no-audit --no-fund && npm run --silent check
 	$(BIN)/zizmor --offline --quiet --no-progress .github
 

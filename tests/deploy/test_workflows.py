@@ -39,5 +39,5 @@ def test_images_are_scanned_with_each_change_each_week_and_before_a_release() ->
 def weekly(one: dict[Any, Any]) -> bool:
     """Whether it runs by itself on one day of each week."""
     [when] = one[ON]["schedule"]
-    minute, hour, *days, weekday = when["cron"].split()
-    return minute.isdigit() and hour.isdigit() and days == ["*", "*"] and weekday.isdigit()
+    minute, hour, *days, weekday = str(when["cron"]).split()
+    return days == ["*", "*"] and all(part.isdigit() for part in (minute, hour, weekday))

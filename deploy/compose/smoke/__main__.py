@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
@@ -29,6 +29,7 @@ from deploy.compose.smoke.containers import (
     docker,
     say,
 )
+from deploy.compose.smoke.grafana import follow
 from devstack import compose_env, secretfile
 from devstack.journey import Difference, Journey, new_phone
 from devstack.process import free_port
@@ -40,6 +41,15 @@ PAUSE_SECONDS = 0.2
 # What dies, in this order; the platform must come back after each by itself.
 VICTIMS = (*PROCESSES, "valkey", "postgres")
 ADMIN_PHONE = "+919999900001"
+# Those without whom there is nothing to find in Loki and Tempo.
+GRAFANA_ASKS = {"grafana", "loki", "tempo", "otel-collector"}
+
+
+class Grafana(NamedTuple):
+    """Where it is published, and its administrator."""
+
+    url: str
+    auth: tuple[str, str]
 
 
 class Town(Journey):
@@ -60,6 +70,11 @@ class Town(Journey):
             self.run()
         (listing,) = self._call("GET", "/v1/listings", params={"q": self.locality})["listings"]
         self.listing_id = listing["id"]
+
+    def ask_who_i_am(self, correlation_id: str) -> None:
+        """A request that passes the gateway and auth."""
+        headers = {"X-Correlation-ID": correlation_id}
+        self._call("GET", "/v1/users/me", self.asha, headers=headers)
 
     def leads(self) -> list[str]:
         """The ids of all of Asha's leads, page by page."""
@@ -189,8 +204,10 @@ def check_kept(containers: Containers, town: Town, enquiries: Enquiries) -> None
     )
 
 
-def check_watched(containers: Containers, watchers: Sequence[str]) -> None:
-    """What watches starts on its configuration, stays up, and sees all five processes."""
+def check_watched(
+    containers: Containers, watchers: Sequence[str], town: Town, grafana: Grafana
+) -> None:
+    """What watches starts on its configuration, stays up, and sees all five processes and what a request does in them."""
     with timed(f"{', '.join(watchers)} up"):
         containers.up(*watchers)
 
@@ -215,13 +232,19 @@ def check_watched(containers: Containers, watchers: Sequence[str]) -> None:
         say(
             f"Prometheus scrapes all five, evaluates {len(rules)} rules and tells {len(told)} Alertmanager"
         )
+    if set(watchers) >= GRAFANA_ASKS:
+        with httpx.Client(base_url=grafana.url, auth=grafana.auth, timeout=20.0) as http:
+            lines, spans = follow(http, town.ask_who_i_am, {"gateway", "auth"})
+        say(
+            f"Grafana finds a request by its correlation id: {lines} lines in Loki, {spans} spans in Tempo"
+        )
     for name in watchers:
         found = containers.inspect(name)
         if found["RestartCount"] or not found["State"]["Running"]:
             raise Failure(f"{name} does not stay up")
 
 
-def smoke(containers: Containers, folder: Path, watchers: Sequence[str]) -> None:
+def smoke(containers: Containers, folder: Path, watchers: Sequence[str], grafana: Grafana) -> None:
     build(containers)
     with timed("docker compose up --wait, on empty volumes"):
         containers.up()
@@ -232,7 +255,7 @@ def smoke(containers: Containers, folder: Path, watchers: Sequence[str]) -> None
         with timed("the journey, from sign-in to a booked flat"):
             town.found()
         if watchers:
-            check_watched(containers, watchers)
+            check_watched(containers, watchers, town, grafana)
         enquiries = Enquiries(url, town.listing_id)
         for victim in VICTIMS:
             with enquiries.coming_in():
@@ -255,17 +278,24 @@ def main() -> None:
         folder = Path(name)
         port = free_port()
         told = folder / "env"
-        secretfile.ensure(told, compose_env.NAMES)
+        made = secretfile.ensure(told, compose_env.NAMES)
+        watchers = sys.argv[1:]
+        grafana = Grafana(
+            f"http://127.0.0.1:{free_port()}", ("admin", made["GRAFANA_ADMIN_PASSWORD"])
+        )
+        # Traces leave only where somebody takes them.
+        takes = "http://otel-collector:4317" if "otel-collector" in watchers else ""
         with told.open("a") as file:
             file.write(
                 "TWILIO_ACCOUNT_SID=AC0\nTWILIO_FROM=+15005550006\n"
                 f"TWILIO_AUTH_TOKEN={secrets.token_hex(16)}\n"
                 f"GATEWAY_PORT={port}\nPROPMUBI_VERSION={version}\n"
+                f"GRAFANA_PORT={grafana.url.rpartition(':')[2]}\nSMOKE_TRACES_TO={takes}\n"
             )
         containers = Containers(f"propmubi-smoke-{port}", told, port, version)
         began = time.monotonic()
         try:
-            smoke(containers, folder, sys.argv[1:])
+            smoke(containers, folder, watchers, grafana)
         except (Failure, Difference) as failure:
             say(containers.troubles())
             sys.exit(f"✗ {failure}")

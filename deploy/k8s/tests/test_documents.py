@@ -39,6 +39,18 @@ def test_replicas_are_left_to_the_autoscaler_but_for_stopping_all_and_starting_t
     assert told == ["deployment --all --replicas=0", "deployment --all --replicas=2"]
 
 
+def test_secrets_are_synced_before_what_reads_them_is_restarted(rendered: Rendered) -> None:
+    page = (DOCS / "secrets.md").read_text()
+    steps = re.findall(r"(?m)^kubectl -n propmubi (\w+ ?\w* \w+ \w+)", page)
+    assert [step.split()[:3] for step in steps] == [
+        ["annotate", "externalsecret", "auth"],
+        ["get", "externalsecret", "auth"],
+        ["rollout", "restart", "deployment"],
+        ["rollout", "status", "deployment"],
+    ]
+    assert "auth" in rendered.names("ExternalSecret") & rendered.names("Deployment")
+
+
 @pytest.mark.parametrize("command", commands("patch hpa"))
 def test_autoscalers_that_are_patched_exist(rendered: Rendered, command: str) -> None:
     assert command.partition("patch hpa ")[2].partition(" ")[0] in rendered.names(

@@ -1,17 +1,15 @@
-"""What a person means who types "2bhk wakad under 80 lakh": sizes, prices and kinds are read from the words, and what
-is left names places.
-"""
+"""Which places are meant: cities by all their names, names with slips of the finger."""
 
-import re
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 LAKH, CRORE = 100_000, 10_000_000
 # Words of a phrase that may name a place.
 LONGEST_NAME = 4
-MOST_SIZES = 10
+# The classes of Unicode from which on a mark is an accent.
+_ACCENTS: Final = 200
 
 # Each city by all its names, the one it goes by first.
 CITIES: Final = (
@@ -56,144 +54,19 @@ class Place(NamedTuple):
     listings: int
 
 
-class Reading(NamedTuple):
-    """What was read from words, by the names of filters, and the words it was not read from."""
-
-    filters: dict[str, Any]
-    words: list[str]
-
-
 def spellings(city: str) -> Sequence[str]:
     """All names of a city, in lower case."""
     return _SPELLINGS.get(city, [city])
 
 
 def folded(text: str) -> str:
-    """`text` as names are compared: in lower case and without accents, as the database's fold() has it."""
+    """`text` as names are compared: in lower case and without accents, as the database's fold() has it.
+
+    What Indian scripts put above and below a letter is no accent, but a vowel, or that there is none.
+    """
     plain = unicodedata.normalize("NFKD", text.lower())
-    return "".join(letter for letter in plain if not unicodedata.combining(letter))
-
-
-_NUMBER = r"\d+(?:,\d+)*(?:\.\d+)?"
-# What units are worth, by what they begin with. Areas are in sq ft; a gaj is a square yard.
-_SUMS = {"cr": CRORE, "l": LAKH, "k": 1_000, "t": 1_000}
-_AREAS = {"gaj": 9, "y": 9, "m": 10.764}
-_UNIT = r"(?:\s*(cr|crores?|l|lacs?|lakhs?|k|thousand)\b)?"
-_MONEY = rf"(?:₹|\brs\.?|\binr)?\s*({_NUMBER}){_UNIT}"
-_BEDROOMS = r"\s*-?\s*(?:bhk|bedrooms?|beds?|br)\b"
-# What is added to a size is a room for a servant or to study in.
-_SIZES = rf"((?:\d+(?:\.5)?\s*(?:,|/|-|&|or|and|to)\s*)*\d+(?:\.5)?)(?:\s*\+\s*\d)?{_BEDROOMS}"
-# In English and in Hindi.
-_COUNTED: Final = {
-    word: str(number)
-    for number, words in enumerate(
-        ("one ek", "two do", "three teen", "four char chaar", "five paanch"), 1
-    )
-    for word in words.split()
-}
-_COUNT = rf"\b({'|'.join(_COUNTED)})(?={_BEDROOMS})"
-_WAYS = "north|south|east|west"
-_FACING = rf"\b((?:north|south)[\s-]?(?:east|west)|{_WAYS})[\s-]*facing\b"
-_AT_MOST = r"(?:\b(?:under|below|within|up\s?to|(?:less|not? more) than|at most|max(?:imum)?|budget(?: of)?)|<)"
-_AT_LEAST = r"(?:\b(?:above|over|from|more than|at least|min(?:imum)?|starting(?: at| from)?)|>)"
-_PINCODE = r"(?<![\d,.])([1-9]\d{5})(?![\d,.])" + r"(?!\s*(?:cr|l|k|thousand))"
-_OR_MORE = r"(?:\+|(?:and|or) (?:above|more)\b|onwards\b|se (?:upar|zyada|jyada)\b)"
-_BETWEEN, _TO = r"(?:\b(?:between|from)\s*)?", r"\s*(?:-|to|and|se)\s*"
-_PRICES: Final = (
-    (rf"{_BETWEEN}{_MONEY}{_TO}{_MONEY}", ("price_min", "price_max")),
-    (rf"{_AT_MOST}\s*{_MONEY}", ("price_max",)),
-    (rf"{_AT_LEAST}\s*{_MONEY}", ("price_min",)),
-    (rf"{_MONEY}\s*{_OR_MORE}", ("price_min",)),
-)
-_CRORES_AND_LAKHS = rf"({_NUMBER})\s*(?:cr|crores?)\s+({_NUMBER})\s*(?:l|lacs?|lakhs?)\b"
-_AREA_UNIT = (
-    r"\s*(?:sq(?:uare)?\.?[\s-]*(?=ft|f(?:ee|oo)t|y|m)|(?=sft|gaj))"
-    r"(s?ft|feet|foot|ya?r?ds?|m(?:trs?|et(?:er|re)s?)?|gaj)\b"
-)
-_CARPETS: Final = (
-    (
-        rf"{_BETWEEN}({_NUMBER})(?:{_AREA_UNIT})?{_TO}({_NUMBER}){_AREA_UNIT}",
-        ("carpet_area_min", "carpet_area_max"),
-    ),
-    (rf"{_AT_MOST}\s*({_NUMBER}){_AREA_UNIT}", ("carpet_area_max",)),
-    # Of an area that nothing is said of, so much is needed.
-    (rf"(?:{_AT_LEAST}\s*)?({_NUMBER}){_AREA_UNIT}", ("carpet_area_min",)),
-)
-_KINDS: Final = (
-    (r"studios?(?: (?:apartments?|flats?))?|1\s?rk", "studio"),
-    (r"apartments?|flats?", "apartment"),
-    (r"villas?|bungalows?|independent houses?|kothi", "villa"),
-    (r"row\s?houses?|town\s?houses?", "row_house"),
-    (r"(?:builder|independent) floors?", "builder_floor"),
-    (r"plots?|land|jamin|zameen", "plot"),
-    (r"(?:commercial )?offices?(?: space)?", "office"),
-    (r"shops?|showrooms?|dukaa?n", "shop"),
-)
-_ONE_OF: Final = (
-    (
-        "listing_type",
-        r"(?:for |on )?(?:rent|lease)|rentals?|to[\s-]?let|kiraye|kiraya|bhad(?:e|yane)",
-        ["rent"],
-    ),
-    (
-        "listing_type",
-        r"(?:for |on )?sale|for sell|resale|(?:to )?buy|purchase|kharidna|vikat",
-        ["sale"],
-    ),
-    ("furnishing", r"semi[\s-]?furnished", ["semi_furnished"]),
-    ("furnishing", r"un[\s-]?furnished", ["unfurnished"]),
-    ("furnishing", r"(?:fully[\s-])?furnished", ["furnished"]),
-    ("possession_status", r"ready(?: to move(?: in)?| possession)", "ready_to_move"),
-    ("possession_status", r"under[\s-]construction", "under_construction"),
-)
-# They name nothing.
-_SMALL: Final = frozenset(
-    {"a", "an", "and", "at", "by", "for", "in", "near", "of", "on", "or", "the", "to", "with"}
-    | {"home", "homes", "house", "houses", "property", "properties"}
-)
-# Nor do these, but within a name, as in New Town: what says little, in English, Hindi and Marathi.
-_IDLE: Final = frozenset(
-    {"affordable", "around", "available", "best", "budget", "cheap", "good", "luxury", "max", "maximum", "min", "month", "monthly"}
-    | {"need", "new", "per", "pm", "price", "project", "projects", "residential", "search", "want"}
-    | {"andar", "chahiye", "dakhva", "dikhao", "ghar", "hai", "havi", "hava", "ka", "kam", "ke", "ki", "ko", "la", "liye"}
-    | {"madhe", "madhye", "makaan", "makan", "me", "mein", "ne", "niche", "paas", "paryant", "pahije", "par", "se", "tak"}
-)  # fmt: skip
-
-
-def read(text: str) -> Reading:
-    """What is said in `text` of homes and not of places."""
-    rest = re.sub("[\u2013\u2014]", "-", folded(text))
-    rest = re.sub(_COUNT, lambda found: _COUNTED[found[1]], rest)
-    rest = re.sub(_CRORES_AND_LAKHS, lambda found: _in_lakhs(found[1], found[2]), rest)
-    filters: dict[str, Any] = {}
-    rest = _take(rest, _SIZES, lambda found: _size(filters, found[1]))
-    rest = _take(rest, _FACING, lambda found: filters.setdefault("facing", [_way(found[1])]))
-    for pattern, names in _CARPETS:
-        rest = _take(rest, pattern, lambda found, names=names: _carpet(filters, names, found))  # type: ignore[misc]
-    for pattern, names in _PRICES:
-        rest = _take(rest, pattern, lambda found, names=names: _price(filters, names, found))  # type: ignore[misc]
-    # Six digits that nothing is said of are a pincode, other sums what somebody has to spend.
-    rest = _take(rest, _PINCODE, lambda found: filters.setdefault("postal_code", [found[1]]))
-    rest = _take(rest, _MONEY, lambda found: _price(filters, ("price_max",), found))
-    for name, pattern, value in _ONE_OF:
-        rest = _take(
-            rest,
-            rf"\b(?:{pattern})\b",
-            lambda _, name=name, value=value: filters.setdefault(name, value),  # type: ignore[misc]
-        )
-    for pattern, kind in _KINDS:
-        rest = _take(
-            rest,
-            rf"\b(?:{pattern})\b",
-            lambda _, kind=kind: filters.setdefault("property_type", []).append(kind) or True,  # type: ignore[misc]
-        )
-    words = [word for word in re.findall(r"\w+", rest) if word not in _SMALL]
-    return Reading(filters, list(dict.fromkeys(words)))
-
-
-def telling(words: Iterable[str]) -> list[str]:
-    """Of words that name no place, those that something may be found by."""
-    return [word for word in words if word not in _IDLE]
+    kept = (letter for letter in plain if unicodedata.combining(letter) < _ACCENTS)
+    return unicodedata.normalize("NFC", "".join(kept))
 
 
 def phrases(words: Sequence[str]) -> list[str]:
@@ -242,62 +115,6 @@ def _likeliest(phrase: str, places: list[Place]) -> list[Place]:
         return cities[:1]
     best = max(places, key=lambda place: (place.folded == phrase, place.listings))
     return [place for place in places if place.folded == best.folded]
-
-
-def _take(text: str, pattern: str, use: Callable[[re.Match[str]], Any]) -> str:
-    """`text` without what `pattern` finds in it and `use` has a use for."""
-    return re.sub(pattern, lambda found: " " if use(found) else found[0], text)
-
-
-def _size(filters: dict[str, Any], text: str) -> bool:
-    numbers = [float(number) for number in re.findall(r"\d+(?:\.5)?", text)]
-    if not all(0.5 <= number <= 20 for number in numbers):
-        return False
-    if len(numbers) == 2 and re.search(r"-|to", text) and numbers[0] < numbers[1]:
-        numbers = [numbers[0] + step for step in range(int(numbers[1] - numbers[0]) + 1)]
-    filters["bhk"] = list(dict.fromkeys([*filters.get("bhk", ()), *numbers]))[:MOST_SIZES]
-    return True
-
-
-def _way(text: str) -> str:
-    return re.sub(r"(north|south)[\s-]?(east|west)", r"\1_\2", text)
-
-
-def _price(filters: dict[str, Any], names: Sequence[str], found: re.Match[str]) -> bool:
-    return _between(filters, names, _amounts(found, _SUMS), 1_000, 10**12)
-
-
-def _carpet(filters: dict[str, Any], names: Sequence[str], found: re.Match[str]) -> bool:
-    return _between(filters, names, _amounts(found, _AREAS), 50, 10**6)
-
-
-def _amounts(found: re.Match[str], worths: Mapping[str, float]) -> list[int]:
-    groups = [group or "" for group in found.groups()]
-    numbers, units = groups[::2], groups[1::2]
-    # "50 to 80 lakh": the one unit is both prices'.
-    units = [unit or units[-1] for unit in units]
-    return [
-        round(_number(n) * next((worth for name, worth in worths.items() if u.startswith(name)), 1))
-        for n, u in zip(numbers, units, strict=True)
-    ]
-
-
-def _between(
-    filters: dict[str, Any], names: Sequence[str], amounts: list[int], least: int, most: int
-) -> bool:
-    plausible = all(least <= amount <= most for amount in amounts)
-    if not plausible or amounts != sorted(amounts) or any(name in filters for name in names):
-        return False
-    filters.update(zip(names, amounts, strict=True))
-    return True
-
-
-def _in_lakhs(crores: str, lakhs: str) -> str:
-    return f"{_number(crores) * CRORE / LAKH + _number(lakhs):.2f} lakh"
-
-
-def _number(text: str) -> float:
-    return float(text.replace(",", ""))
 
 
 def _index(words: Sequence[str], parts: Sequence[str]) -> int | None:

@@ -15,10 +15,9 @@ from agents_service.search.domain import (
     in_named_cities,
     meant,
     phrases,
-    read,
     spellings,
-    telling,
 )
+from agents_service.search.reading import read, telling
 from agents_service.search.repository import Cluster, Counts, SearchRepository
 from chassis.database import Transaction
 from chassis.errors import InvalidArgument, PermissionDenied, Unauthenticated, Violation

@@ -186,7 +186,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"carpet_area_min": 2, "carpet_area_max": 1}, "filters.carpet_area_max"),
     ({"q": "-- !"}, "filters.q"),
     ({"q": "x" * 10_000}, "filters.q"),
-    ({"q": "a b c d e f g h i j"}, "filters.q"),
+    ({"q": "a b c d e f g h j k"}, "filters.q"),
     ({"q": "a " * 21}, "filters.q"),
     ({"price_per_sqft_min": 2, "price_per_sqft_max": 1}, "filters.price_per_sqft_max"),
     ({"floor_min": 2, "floor_max": 1}, "filters.floor_max"),

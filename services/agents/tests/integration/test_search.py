@@ -114,6 +114,19 @@ async def test_words_name_places_and_the_answer_says_which(
         assert not page.HasField("read_as")
 
 
+async def test_places_are_found_by_names_in_indian_scripts(
+    put: Put, public: Any, search: Any, count_places: Any
+) -> None:
+    places_of = {"पुणे": "वाकड", "मुंबई": "हिन्जवडी", "கோவை": "சரவணம்பட்டி", "কলকাতা": "গড়িয়া"}
+    homes = {name: await put(city=city, subdivision_name=name) for city, name in places_of.items()}
+    await count_places()
+    for city, name in places_of.items():
+        for q in (name, f"{name} {city}", city):
+            page = await public.ListListings(searching(listings_pb2.ListListingsRequest, q=q))
+            assert ([each.id for each in page.listings], q) == ([homes[name]], q)
+        assert await suggested(search, name[:-1]) == [(name, city, 1)]
+
+
 async def test_a_home_in_a_city_of_two_names_is_found_once(put: Put, public: Any) -> None:
     """However little its index holds of what is asked for besides."""
     poona, pune = await put(city="Poona"), await put()

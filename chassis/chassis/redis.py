@@ -1,11 +1,14 @@
 """Redis, or Valkey: streams of events and shared counters. Losing it loses nothing that was committed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError
 
 from chassis.errors import Unavailable
@@ -22,17 +25,36 @@ BLOCK_MILLISECONDS = 1_000
 @asynccontextmanager
 async def open_redis(settings: Settings) -> AsyncIterator[Redis]:
     """A client with a pool of its own; it connects when first used."""
-    client: Redis = Redis.from_url(
+    client = client_of(
         settings.redis_url.get_secret_value(),
+        retries=1,
         socket_timeout=SOCKET_TIMEOUT_SECONDS,
         socket_connect_timeout=1.0,
-        retry=Retry(NoBackoff(), 1),
         health_check_interval=30,
     )
     try:
         yield client
     finally:
         await client.aclose()
+
+
+def client_of(url: str, *, retries: int, **options: Any) -> Redis:
+    """A client of the Redis at `url` that asks again at once as often as `retries` says."""
+    client: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), retries), **options)
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
+    return client
+
+
+class _Connection(AbstractConnection):
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            # uvloop's word for a transport that the other side has closed meanwhile; redis-py knows asyncio's alone.
+            raise Disconnected("The connection was closed.") from error
 
 
 def stream_of(service: str) -> str:

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from chassis.quota import Quota
+from chassis.redis import client_of
 from gateway.errors import EdgeError, Headers, retry_after
 from propmubi.options.v1.options_pb2 import RateLimit
 
@@ -307,7 +306,7 @@ class Limiter:
 @asynccontextmanager
 async def open_limiter(redis_url: str) -> AsyncIterator[Limiter]:
     """A limiter with a Redis connection of its own, which never retries: a batch has one timeout."""
-    redis: Redis = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
+    redis = client_of(redis_url, retries=0)
     shared = SharedLimits(redis)
     await shared.connect()
     try:

@@ -16,7 +16,6 @@ from auth_service.otp.delivery import Delivery
 from auth_service.otp.domain import Purpose
 from auth_service.otp.service import LIFETIME_SECONDS, OtpService
 from auth_service.passwords.service import PasswordService
-from auth_service.passwords.strength import check_new
 from auth_service.sessions.servicer import to_proto as session_to_proto
 from auth_service.users.service import UserService
 from auth_service.users.servicer import to_proto
@@ -73,7 +72,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         user = await self._users.active(caller)
         with self._passwords.hasher.place():
             about_her = (user.full_name, user.email, user.phone)
-            await self._passwords.hasher.run(lambda: check_new(request.password, about_her))
+            await self._passwords.hasher.check_new(request.password, about_her)
             attempt = await self._proofs.check(request, user)
             encrypted = await self._passwords.hasher.hash(request.password, user.id)
             async with self._database.transaction() as tx:

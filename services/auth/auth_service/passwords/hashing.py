@@ -1,8 +1,9 @@
 """bcrypt, in a thread of its own that steps back behind everything else.
 
 One hash takes a quarter of a second of a core. bcrypt lets go of Python's lock while it works, so that a single thread
-leaves the event loop its core; stepping back leaves it the other ones too. Who comes when the queue is full is told
-so at once. More passwords per second are more replicas.
+leaves the event loop its core; stepping back leaves it the other ones too. Nothing else runs in it: a thread that holds
+the lock and isn't given the core stops the event loop. Who comes when the queue is full is told so at once. More passwords
+per second are more replicas.
 """
 
 import asyncio
@@ -13,15 +14,17 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import bcrypt
 
 from auth_service import metrics
 from auth_service.passwords.domain import Stored, normalised
+from auth_service.passwords.strength import check_new
 from auth_service.sealing import Sealer
 from chassis.errors import RateLimited
 
@@ -41,11 +44,14 @@ class PasswordHasher:
     def __init__(self, cost: int, *from_secrets: str) -> None:
         self._cost = cost
         self._sealer = Sealer(b"propmubi auth password hashes", *from_secrets)
-        self._pool = ThreadPoolExecutor(1, "bcrypt", _step_back)
+        self._bcrypt = ThreadPoolExecutor(1, "bcrypt", _step_back)
+        # One, because zxcvbn keeps what it knows of a person where the next one's is put.
+        self._judge = ThreadPoolExecutor(1, "zxcvbn")
         self._taken = 0
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._bcrypt, self._judge):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -65,7 +71,8 @@ class PasswordHasher:
     async def hash(self, password: str, user_id: uuid.UUID) -> bytes:
         """What to store of `password`: of this user's row and no other."""
         salt = bcrypt.gensalt(self._cost)
-        hashed = await self.run(lambda: bcrypt.hashpw(_digest(password), salt))
+        work = partial(bcrypt.hashpw, _digest(password), salt)
+        hashed = await self._run(self._bcrypt, work)
         return self._sealer.seal(hashed, user_id.bytes)
 
     async def matches(self, password: str, stored: Stored | None) -> bool:
@@ -74,16 +81,21 @@ class PasswordHasher:
             hashed = f"$2b${self._cost:02d}${_NOBODY}".encode()
         else:
             hashed = self._sealer.open(stored.encrypted_hash, stored.user_id.bytes)
-        matched = await self.run(lambda: bcrypt.checkpw(_digest(password), hashed))
+        work = partial(bcrypt.checkpw, _digest(password), hashed)
+        matched = await self._run(self._bcrypt, work)
         return matched and stored is not None
 
     def renewed(self, stored: Stored) -> bytes | None:
         """The same hash encrypted with the first secret; None when it is."""
         return self._sealer.renewed(stored.encrypted_hash, stored.user_id.bytes)
 
-    async def run(self, work: Callable[[], ResultT]) -> ResultT:
-        """`work`, in the thread. Whoever gives up waiting gives up the work, unless it has begun."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def check_new(self, password: str, about_her: Sequence[str | None]) -> None:
+        """Raises what `strength.check_new` raises, beside the event loop and one after another."""
+        await self._run(self._judge, partial(check_new, password, about_her))
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], ResultT]) -> ResultT:
+        """`work`, in that thread. Whoever gives up waiting gives up the work, unless it has begun."""
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
 def _digest(password: str) -> bytes:

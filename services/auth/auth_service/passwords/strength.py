@@ -13,9 +13,11 @@ from chassis.errors import InvalidArgument, Violation
 
 SHORTEST = 12
 
-# Of zxcvbn's 0 to 4: at least a hundred million guesses. Its work grows with the square of the length, so it sees no more.
+# Of zxcvbn's 0 to 4: at least a hundred million guesses, which are told from fewer long before the end of a long
+# password. Its work grows with the square of what it sees, and with every digit or sign that may stand for a letter: of
+# 72 characters chosen for that it takes two seconds of a core.
 _LEAST_SCORE = 3
-_JUDGED = 72
+_JUDGED = 24
 # Words that make no password of ours strong.
 _OURS = ("propmubi", "rera", "carpet area")
 

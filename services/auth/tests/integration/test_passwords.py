@@ -8,7 +8,7 @@ from typing import Any
 import bcrypt
 import pytest
 
-from auth_service.passwords import hashing
+from auth_service.passwords import hashing, strength
 from chassis.errors import InvalidArgument, PermissionDenied, RateLimited, Unauthenticated
 from propmubi.auth.v1 import accounts_pb2
 from propmubi.auth.v1 import auth_pb2 as pb
@@ -92,6 +92,28 @@ async def test_a_password_that_is_easily_guessed_is_refused_and_the_code_is_stil
     for weak in ("short", "password1234", "kulkarni@1990"):
         await wrong(auth, token, "password", weak, confirmation=proof)
     await auth.set_password(token, PASSWORD, confirmation=proof)
+
+
+async def test_nothing_that_holds_pythons_lock_runs_in_the_thread_that_steps_back(
+    run_auth: RunAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: dict[str, set[int]] = {"stepped back": set(), "judged": set(), "hashed": set()}
+
+    def noted(what: str, really: Any = lambda: None) -> Any:
+        def note(*given: Any, **options: Any) -> Any:
+            ran[what].add(threading.get_ident())
+            return really(*given, **options)
+
+        return note
+
+    monkeypatch.setattr(hashing, "_step_back", noted("stepped back"))
+    monkeypatch.setattr(strength, "zxcvbn", noted("judged", strength.zxcvbn))
+    monkeypatch.setattr(bcrypt, "hashpw", noted("hashed", bcrypt.hashpw))
+    async with run_auth() as auth:
+        await with_password(auth)
+    assert ran["hashed"] == ran["stepped back"]
+    assert len(ran["judged"]) == 1
+    assert ran["judged"].isdisjoint({*ran["stepped back"], threading.get_ident()})
 
 
 async def test_every_character_of_a_long_password_counts(auth: Auth) -> None:

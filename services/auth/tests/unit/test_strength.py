@@ -1,5 +1,7 @@
 """Which passwords are good ones."""
 
+import time
+
 import pytest
 
 from auth_service.passwords.strength import check_new
@@ -44,3 +46,11 @@ def test_short_and_easily_guessed_ones_are_refused(weak: str, why: str) -> None:
 )
 def test_long_and_unlikely_ones_are_taken(strong: str) -> None:
     check_new(strong, ABOUT_HER)
+
+
+def test_no_password_takes_long_to_judge() -> None:
+    """Each of these may stand for a letter, or for several: every way to read them is looked at."""
+    costly = ("4@8({[<3691!|70$5+%2" * 4)[:72]
+    began = time.thread_time()
+    check_new(costly, ABOUT_HER)
+    assert time.thread_time() - began < 0.6  # Of a core; 1.7 s when all of it was judged.

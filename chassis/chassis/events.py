@@ -96,6 +96,29 @@ _REDRIVABLE = (
 _LETTERS = select(func.count().label("count")).where(dead_letter.c.source == bindparam("source"))
 
 
+# A group begins with the first event there ever was, if the stream holds it still. Else the missing marker has the relay
+# fill the stream again from the outbox, and the group begins where that begins: what is in the stream already would take
+# the place of what came before it. How many entries are behind a group is known only if it is told where it begins.
+_BEGIN = """
+local began, added = '$', 0
+if redis.call('exists', KEYS[2]) == 1 then
+    local stream = redis.call('xinfo', 'stream', KEYS[2])
+    local fields = {}
+    for field = 1, #stream, 2 do
+        fields[stream[field]] = stream[field + 1]
+    end
+    added = fields['entries-added']
+    if added == fields.length then
+        began, added = '0', 0
+    end
+end
+redis.call('xgroup', 'create', KEYS[2], ARGV[1], began, 'mkstream', 'entriesread', added)
+if began == '$' then
+    redis.call('del', KEYS[1])
+end
+"""
+
+
 class LeaseLost(Exception):
     """Another replica follows the stream now."""
 
@@ -129,6 +152,7 @@ class Consumer:
             payload.DESCRIPTOR.full_name: _Kind(payload, event_name(payload()), handler)
             for payload, handler in handlers.items()
         }
+        self._begin = redis.register_script(_BEGIN)
         self._lease = Lease(database, f"consumer/{source}")
         self._held = self._lease.held()
         self._advance = {
@@ -202,14 +226,11 @@ class Consumer:
 
     async def _create_group(self) -> None:
         try:
-            await self._redis.xgroup_create(self._stream, self._group, id="0")
+            await self._begin(keys=[marker_of(self._source), self._stream], args=[self._group])
         except ResponseError as error:
-            if str(error).startswith("BUSYGROUP"):
-                return
-            # There is no stream. If there was one, its relay fills it again as soon as the marker is gone.
-            await self._redis.delete(marker_of(self._source))
-            with contextlib.suppress(ResponseError):  # BUSYGROUP, by another replica.
-                await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+            # By another replica.
+            if not str(error).startswith("BUSYGROUP"):
+                raise
 
     async def _measure(self) -> None:
         behind = 0

@@ -1,11 +1,15 @@
 """The relay: publishes a service's outbox to its Redis stream.
 
-The table is the log; the stream is a copy of its last week. The relay publishes what is not marked as published, in
+The table is the log; the stream is a copy of its last week, or of less. The relay publishes what is not marked as published, in
 order within each aggregate, then marks it: a crash between the two publishes again, and the consumers' inboxes drop
 what they know. A marker key beside the stream carries the moment of the last publication, and so do the rows: a marker
 that is missing tells that Redis was wiped, one that is older than the rows that it came back from an older copy. Then
 nothing is added, so that no event can overtake those that were lost, before what the stream no longer holds waits to be
 published again.
+
+A stream is not trimmed under a consumer that has not met its events. The relay waits for one that is far behind, but neither
+for one that reads no more (it is parted with, and has the stream filled again when it comes back) nor with what is so young
+that it concerns those who follow the stream without a group: a revocation waits for nobody's consumer.
 """
 
 import asyncio
@@ -36,6 +40,8 @@ POLL_SECONDS = 0.25
 PACE_SECONDS = 0.04
 STREAM_LENGTH = 200_000
 KEPT = timedelta(days=7)
+# A consumer that reads asks every second, or after a batch of slow events.
+ABSENT_SECONDS = 60.0
 SWEEP_SECONDS = 600.0
 SWEEP_BATCH = 1_000
 BACKOFF_SECONDS = 1.0
@@ -48,11 +54,45 @@ MICROSECOND = timedelta(microseconds=1)
 PUBLISHED = -1
 FULL = -2
 
+# Trims what was added before a time in milliseconds, but nothing that a group has not finished.
+_TRIM = """
+local function place(id)
+    local milliseconds, number = string.match(id, '(%d+)-(%d+)')
+    return {tonumber(milliseconds), tonumber(number)}
+end
+local function fields_of(group)
+    local fields = {}
+    for field = 1, #group, 2 do
+        fields[group[field]] = group[field + 1]
+    end
+    return fields
+end
+local function trim(stream, before, how)
+    local first = {before, 0}
+    for _, group in ipairs(redis.call('xinfo', 'groups', stream)) do
+        group = fields_of(group)
+        local unfinished = redis.call('xpending', stream, group.name)
+        local needed
+        if unfinished[1] > 0 then
+            needed = place(unfinished[2])
+        else
+            needed = place(group['last-delivered-id'])
+            needed[2] = needed[2] + 1
+        end
+        if needed[1] < first[1] or needed[1] == first[1] and needed[2] < first[2] then
+            first = needed
+        end
+    end
+    redis.call('xtrim', stream, 'minid', how, string.format('%.0f-%.0f', first[1], first[2]))
+end
+local time = redis.call('time')
+local now = time[1] * 1000 + time[2] / 1000
+"""
 # All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. Nothing is
-# added to a stream that holds less than was published: the answer is then until when it holds all; nor to one that would
-# be trimmed under a consumer that has not met its oldest events yet: FULL. Else PUBLISHED. What is younger than ARGV[4]
+# added to a stream that holds less than was published: the answer is then until when it holds all; nor, where ARGV[5] is 1,
+# to one with a consumer that has not met its oldest events yet: FULL. Else PUBLISHED. What is younger than ARGV[4]
 # milliseconds is not trimmed, however long that makes the stream.
-_PUBLISH = """
+_PUBLISH = _TRIM + """
 local marker = tonumber(redis.call('get', KEYS[1]) or '')
 if not marker or marker > 0 and redis.call('exists', KEYS[2]) == 0 then
     return 0
@@ -60,31 +100,31 @@ end
 if marker < tonumber(ARGV[2]) then
     return marker
 end
-if #ARGV > 4 and redis.call('exists', KEYS[2]) == 1 then
+if #ARGV == 5 then
+    return -1
+end
+if ARGV[5] == '1' and redis.call('exists', KEYS[2]) == 1 then
     for _, group in ipairs(redis.call('xinfo', 'groups', KEYS[2])) do
-        for field = 1, #group, 2 do
-            if group[field] == 'lag' and (group[field + 1] or 0) + #ARGV - 4 > tonumber(ARGV[1]) then
-                return -2
-            end
+        if (fields_of(group).lag or 0) + #ARGV - 5 > tonumber(ARGV[1]) then
+            return -2
         end
     end
 end
-if #ARGV == 4 then
-    return -1
-end
-for place = 5, #ARGV do
+for place = 6, #ARGV do
     redis.call('xadd', KEYS[2], '*', 'event', ARGV[place])
 end
 redis.call('set', KEYS[1], string.format('%.0f', math.max(marker, ARGV[3])))
 local more = redis.call('xlen', KEYS[2]) - ARGV[1]
 if more > 0 then
     local oldest = redis.call('xrange', KEYS[2], '-', '+', 'count', math.min(more, 1000))
-    local now = redis.call('time')
-    local young = now[1] * 1000 + now[2] / 1000 - ARGV[4]
-    local kept = math.min(young, tonumber(string.match(oldest[#oldest][1], '^%d+')))
-    redis.call('xtrim', KEYS[2], 'minid', '~', string.format('%.0f', kept))
+    trim(KEYS[2], math.min(now - ARGV[4], place(oldest[#oldest][1])[1]), '~')
 end
 return -1
+"""
+_FORGET = _TRIM + """
+if redis.call('exists', KEYS[1]) == 1 then
+    trim(KEYS[1], math.floor(now - ARGV[1]), '=')
+end
 """
 _UNPUBLISHED = (
     select(outbox, func.clock_timestamp().label("looked_at"))
@@ -124,7 +164,7 @@ class Relay:
     def __init__(
         self, database: Database, redis: Redis, service: str, *, kept_seconds: float = 0.0
     ) -> None:
-        """Its stream holds what is younger than `kept_seconds`, however much that is."""
+        """Its stream is followed by who wants what is younger than `kept_seconds`: it holds that, however much it is."""
         self._database = database
         self._redis = redis
         self._source = service
@@ -132,6 +172,7 @@ class Relay:
         self._stream = stream_of(service)
         self._marker = marker_of(service)
         self._publish = redis.register_script(_PUBLISH)
+        self._forget = redis.register_script(_FORGET)
         self._lease = Lease(database, "outbox-relay")
         # When an event was last published, as far as this replica knows.
         self._published = 0
@@ -176,13 +217,18 @@ class Relay:
     async def publish_batch(self) -> int:
         """Publish and mark what is waiting, BATCH events at most; how many."""
         rows = await self._unpublished()
-        while (held_until := await self._add(rows)) != PUBLISHED:
-            if held_until == FULL:
+        patient = True
+        while (held_until := await self._add(rows, patient=patient)) != PUBLISHED:
+            if held_until != FULL:
+                await self._publish_again(held_until)
+                rows = await self._unpublished()
+            elif self._is_followed(rows[0]):
+                await self._part_with_absent(len(rows))
+                patient = False
+            elif not await self._part_with_absent(len(rows)):
                 log.warning("relay waits for a consumer", stream=self._stream)
                 await asyncio.sleep(BACKOFF_SECONDS)
                 return 0
-            await self._publish_again(held_until)
-            rows = await self._unpublished()
         if rows:
             await self._mark(rows)
         return len(rows)
@@ -206,8 +252,32 @@ class Relay:
         metrics.OUTBOX_AGE_SECONDS.remove(self._source)
         metrics.OUTBOX_UNPUBLISHED.remove(self._source)
 
-    async def _add(self, rows: Sequence[Any]) -> int:
-        """Add `rows` to the stream, which is PUBLISHED, unless it is FULL or holds what was published only until a moment."""
+    def _is_followed(self, row: Any) -> bool:
+        age = row["looked_at"] - row["occurred_at"]
+        return bool(age < timedelta(seconds=self._kept_seconds))
+
+    async def _part_with_absent(self, more: int) -> bool:
+        """Forget the consumers that `more` events would leave too far behind and that read no more; whether there were any.
+        One that comes back meanwhile has lost nothing: it finds no group, and has the stream filled again.
+        """
+        absent = [
+            group["name"]
+            for group in await self._redis.xinfo_groups(self._stream)
+            if (group["lag"] or 0) + more > STREAM_LENGTH
+            and all(
+                reader["idle"] > ABSENT_SECONDS * 1000
+                for reader in await self._redis.xinfo_consumers(self._stream, group["name"])
+            )
+        ]
+        for name in absent:
+            await self._redis.xgroup_destroy(self._stream, name)
+            log.error("consumer reads no more", stream=self._stream, consumer=name.decode())
+        return bool(absent)
+
+    async def _add(self, rows: Sequence[Any], *, patient: bool = True) -> int:
+        """Add `rows` to the stream, which is PUBLISHED, unless it holds what was published only until a moment or, to the
+        `patient`, is FULL.
+        """
         messages = [_message(row).SerializeToString() for row in rows]
         # Later than the last, whatever the clock says.
         looked_at = (rows[0]["looked_at"] - EPOCH) // MICROSECOND if rows else 0
@@ -219,6 +289,7 @@ class Relay:
                 self._published,
                 moment,
                 round(self._kept_seconds * 1000),
+                int(patient),
                 *messages,
             ],
         )
@@ -247,7 +318,8 @@ class Relay:
         log.warning("stream is filled from the outbox", stream=self._stream, events=again.rowcount)
 
     async def sweep(self) -> None:
-        """Forget events older than KEPT, and what else is past its time."""
+        """Forget events older than KEPT, here and in the stream, and what else is past its time."""
+        await self._forget(keys=[self._stream], args=[KEPT // timedelta(milliseconds=1)])
         swept = SWEEP_BATCH
         while swept == SWEEP_BATCH:
             async with self._database.transaction() as tx:

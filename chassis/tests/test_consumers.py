@@ -15,7 +15,7 @@ from chassis.events import Consumer, LeaseLost
 from chassis.ids import new_id
 from chassis.process import background, cancel
 from chassis.redis import stream_of
-from chassis.relay import Relay
+from chassis.relay import _UNPUBLISHED, Relay
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 from propmubi.common.v1.event_pb2 import Event
 
@@ -204,6 +204,60 @@ async def test_a_lost_group_or_stream_is_made_anew(
         await bench.publish(one, "3")
         await until(reached(bench, one, "1", "2", "3"))
     assert len(await bench.redis.xrange(STREAM)) >= 3
+
+
+async def test_a_consumer_that_was_parted_with_comes_back_to_all_it_missed_in_order(
+    bench: Any, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream was trimmed meanwhile: what it holds still is not applied before what it holds no more."""
+    monkeypatch.setattr("chassis.relay.STREAM_LENGTH", 100)
+    monkeypatch.setattr("chassis.relay._UNPUBLISHED", _UNPUBLISHED.limit(50))
+    monkeypatch.setattr("chassis.relay.ABSENT_SECONDS", 0.1)
+    one, crm = new_id(), consumer_of(bench, Handler())
+    async with running(bench):
+        async with background(crm.run()):
+            await bench.publish(one, "0")
+            await until(reached(bench, one, "0"))
+        names = [str(number) for number in range(1, 301)]
+        await bench.publish(one, *names)
+
+        async def published() -> bool:
+            return not await bench.rows("select 1 from outbox where published_at is null")
+
+        await until(published)
+        monkeypatch.setattr("chassis.relay.ABSENT_SECONDS", 60.0)
+        assert await bench.redis.xlen(STREAM) < 300
+        assert await bench.redis.xinfo_groups(STREAM) == []
+        async with background(crm.run()):
+            await until(reached(bench, one, "0", *names))
+            await bench.publish(one, "last")
+            await until(reached(bench, one, "0", *names, "last"))
+
+
+async def test_a_stream_that_is_filled_again_waits_for_the_consumer_that_it_is_filled_for(
+    bench: Any, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, handler = new_id(), Handler()
+    relay = Relay(bench.database, bench.redis, "agents")
+    assert await relay._lease.take()
+    names = [str(number) for number in range(400)]
+    await bench.publish(one, *names)
+    await relay.publish_batch()
+    await bench.redis.xtrim(STREAM, maxlen=10, approximate=False)
+    monkeypatch.setattr("chassis.relay.STREAM_LENGTH", 100)
+    monkeypatch.setattr("chassis.relay._UNPUBLISHED", _UNPUBLISHED.limit(50))
+    await relay._lease.give_up()
+    handler.slow.clear()
+    async with running(bench, consumer_of(bench, handler)):
+        await until(lambda: _is(_tried(handler), 1))
+
+        async def waits() -> bool:
+            [group] = await bench.redis.xinfo_groups(STREAM)
+            return 50 <= (group["lag"] or 0) <= 100
+
+        await until(waits)
+        handler.slow.set()
+        await until(reached(bench, one, *names))
 
 
 async def test_what_a_dead_replica_had_read_comes_first(

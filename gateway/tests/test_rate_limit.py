@@ -126,6 +126,19 @@ async def test_at_default_limits_an_address_has_ten_tries_at_all_replicas_togeth
     assert all(880 <= wait <= 900 for wait in waits)
 
 
+async def test_at_default_limits_an_address_has_ten_codes_sent_whoever_they_are_for(
+    run_gateway: RunGateway, peer: Peer
+) -> None:
+    async with run_gateway() as gateway:
+        answers = [
+            await gateway.client.post("/v1/auth/otp", json={"phone": f"+9198765432{number}"})
+            for number in range(10, 21)
+        ]
+    assert [answer.status_code for answer in answers] == [202] * 10 + [429]
+    assert 880 <= int(answers[-1].headers["retry-after"]) <= 900
+    assert peer.calls == 10
+
+
 async def test_the_window_slides(redis: Redis) -> None:
     limits, quota = SharedLimits(redis), Quota(2, 1)
     assert (await limits.take("a", quota)).allowed  # type: ignore[union-attr]

@@ -15,6 +15,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = GatewaySettings()
     assert settings.cors_origins == ("https://app.example.in", "https://admin.example.in:8443")
     assert settings.read_limit == Quota(7, 10)
+    assert settings.auth_limit_per_address == settings.otp_send_limit_per_address == Quota(10, 900)
     assert settings.host == "0.0.0.0"
 
 

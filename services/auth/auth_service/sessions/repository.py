@@ -253,6 +253,16 @@ class SessionRepository:
         )
 
     async def sweep(self, tx: Transaction) -> None:
-        """Forget tokens that are past their time, and sessions that were over long ago."""
-        await tx.execute(delete(refresh_tokens).where(refresh_tokens.c.expires_at < func.now()))
+        """Forget tokens that are past their time, and sessions that were over long ago.
+
+        A used token is known for as long as its session may live: whoever presents it again has no right to.
+        """
+        over = exists().where(
+            sessions.c.id == refresh_tokens.c.session_id, sessions.c.expires_at < func.now()
+        )
+        await tx.execute(
+            delete(refresh_tokens).where(
+                refresh_tokens.c.expires_at < func.now(), refresh_tokens.c.used_at.is_(None) | over
+            )
+        )
         await tx.execute(delete(sessions).where(sessions.c.expires_at < func.now() - KEPT))

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as Packed
 from sqlalchemy import text
 
+from auth_service.sessions.domain import hashed
 from chassis.errors import RateLimited, Unauthenticated
 from chassis.ids import new_id
 from chassis.redis import stream_of
@@ -101,6 +102,50 @@ async def test_what_is_past_its_time_is_refused(auth: Auth, table: str) -> None:
     await refused(auth, token)
     [row] = await auth.rows("select used_at from refresh_tokens")
     assert row["used_at"] is None
+
+
+async def test_what_is_over_is_forgotten_but_no_used_token_of_a_session_that_lives(
+    run_auth: RunAuth,
+) -> None:
+    async with run_auth() as auth:
+        first = await auth.sign_in()
+        second = await auth.refresh(first.refresh_token)
+        forsaken, over, long_over = [await auth.sign_in() for _ in range(3)]
+        for ended in (over, long_over):
+            await auth.refresh(ended.refresh_token)
+        await auth.rows("update refresh_tokens set expires_at = now() - interval '1 day'")
+        await auth.rows(
+            "update refresh_tokens set expires_at = now() + interval '1 day' where hash = $1",
+            hashed(second.refresh_token),
+        )
+        for ended, days in ((over, 1), (long_over, 61)):
+            await auth.rows(
+                "update sessions set expires_at = now() - make_interval(days => $2)"
+                " from refresh_tokens t where t.session_id = sessions.id and t.hash = $1",
+                hashed(ended.refresh_token),
+                days,
+            )
+        await auth.rows("update allowances set used = array[now() - interval '2 days']")
+        await auth.rows(
+            "insert into failures_in_a_row values ('+919876543210', 'otp', 99, now() - interval '1 year 1 day')"
+        )
+    async with run_auth() as auth:  # Its timers begin at once.
+        async with asyncio.timeout(10):
+            while await auth.rows(
+                "select from failures_in_a_row"
+            ):  # noqa: ASYNC110 -- A row tells no Event.
+                await asyncio.sleep(0.01)
+        left = {row["hash"] for row in await auth.rows("select hash from refresh_tokens")}
+        assert left == {hashed(first.refresh_token), hashed(second.refresh_token)}
+        assert hashed(forsaken.refresh_token) not in left
+        assert len(await auth.rows("select from sessions")) == 3
+        assert await auth.rows("select from allowances") == []
+        await refused(auth, first.refresh_token, agent="thief/1.0")
+        await refused(auth, second.refresh_token)
+        [session] = await auth.rows(
+            "select revoked_reason from sessions where revoked_at is not null"
+        )
+        assert session["revoked_reason"] == "refresh_token_reused"
 
 
 async def test_a_token_is_good_for_fourteen_days_but_not_past_its_sessions_thirty(

@@ -165,10 +165,23 @@ def test_settings_are_read_from_the_environment(environment: pytest.MonkeyPatch)
     assert settings.otp_countries == {"IN", "AE"}
     assert settings.otp_send_limit_per_phone == (Quota(5, 3600),)
     assert settings.auth_limit_per_identifier == (Quota(10, 900),)
+    assert settings.password_cost == 12
     assert clear(settings.service_secrets["crm"]) == [SECRET + "="]
     assert SECRET not in repr(settings)
     environment.setenv("ADMIN_PHONES", "")
     assert AuthSettings().admin_phones == frozenset()
+
+
+def test_passwords_cost_less_to_guess_at_in_development_alone(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("PASSWORD_COST", "11")
+    assert AuthSettings().password_cost == 11
+    environment.setenv("ENVIRONMENT", "staging")
+    with pytest.raises(ValidationError, match="PASSWORD_COST must be at least 12"):
+        AuthSettings()
+    environment.setenv("PASSWORD_COST", "12")
+    assert AuthSettings().password_cost == 12
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The audit log: who did what to whose account, when and from where. Rows are added, never changed or removed."""
+"""The audit log: who did what to whose account, when and from where. Rows are added, never changed or removed; but
+where a person was is forgotten with her.
+"""
 
 import re
 import uuid
@@ -68,6 +70,11 @@ async def record(
             happened_at=datetime.now(UTC),
         )
     )
+
+
+async def forget_addresses(tx: Transaction, user_id: uuid.UUID) -> None:
+    """Forget where `user_id`, who is erased, did what is written down, and where somebody tried to sign in as her."""
+    await tx.execute(select(func.mask_audit_addresses(user_id)))
 
 
 async def list_page(

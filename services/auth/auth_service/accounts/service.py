@@ -30,6 +30,7 @@ class Export:
     """Everything kept about a person."""
 
     user: User
+    former_phones: list[str]
     grants: list[RoleGrant]
     consents: list[Consent]
     sessions: list[Session]
@@ -86,6 +87,7 @@ class AccountService:
         user = await self._users.me(caller)
         return Export(
             user,
+            await self._rows.phones_before(user.id),
             await self._rows.grants(user.id),
             await self._consents.list_page(user.id, before=None, limit=EXPORTED),
             await self._sessions.list_page(user.id, ended=True, before=None, limit=EXPORTED),
@@ -118,6 +120,7 @@ class AccountService:
         await self._sessions.mask(tx, user_id)
         await idempotency.forget(tx.connection, str(user_id), phone, *former)
         await audit.record(tx, "user.erased", actor=actor, user_id=user_id)
+        await audit.forget_addresses(tx, user_id)
         event = UserErased(
             user_id=str(user_id),
             phone=phone,

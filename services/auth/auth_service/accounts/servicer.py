@@ -133,6 +133,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
 def _export(export: Export, caller: Principal) -> pb.ExportMeResponse:
     reply = pb.ExportMeResponse(
         user=to_proto(export.user),
+        former_phones=export.former_phones,
         role_grants=grants_to_proto(export.grants),
         consents=[consent_to_proto(consent) for consent in export.consents],
         sessions=[session_to_proto(session, caller.session_id) for session in export.sessions],

@@ -28,6 +28,11 @@ _GRANTED = (
     )
 )
 
+_PHONES_BEFORE = (
+    select(former_phones.c.phone)
+    .where(former_phones.c.user_id == bindparam("user_id"))
+    .order_by(former_phones.c.phone)
+)
 _GRANTS = (
     select(role_grants.c.role, role_grants.c.granted_by, role_grants.c.granted_at)
     .where(role_grants.c.user_id == bindparam("user_id"))
@@ -162,12 +167,13 @@ class UserRepository:
     async def former_phones(self, tx: Transaction, user_id: uuid.UUID) -> list[str]:
         """The phones that the user had before and nobody has now."""
         taken = select(users.c.id).where(users.c.phone == former_phones.c.phone).exists()
-        found = await tx.execute(
-            select(former_phones.c.phone)
-            .where(former_phones.c.user_id == user_id, ~taken)
-            .order_by(former_phones.c.phone)
-        )
+        found = await tx.execute(_PHONES_BEFORE.where(~taken), {"user_id": user_id})
         return list(found.scalars())
+
+    async def phones_before(self, user_id: uuid.UUID) -> list[str]:
+        """The phones that the user had before, whoever has them now."""
+        rows = await self._database.fetch(_PHONES_BEFORE, {"user_id": user_id})
+        return [row["phone"] for row in rows]
 
     async def erase(self, tx: Transaction, user: User) -> datetime:
         """Leave nothing of `user` but her id, and when that was; her phone is free."""

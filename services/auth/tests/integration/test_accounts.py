@@ -147,6 +147,11 @@ async def test_codes_for_two_phones_and_for_one_never_block_each_other(run_auth:
             )
 
 
+async def exported(auth: Auth, token: str) -> pb.ExportMeResponse:
+    export: pb.ExportMeResponse = await auth.accounts(token).ExportMe(pb.ExportMeRequest())
+    return export
+
+
 async def test_one_takes_along_everything_kept_about_oneself(auth: Auth) -> None:
     admin = await auth.sign_in(ADMIN_PHONE)
     first, signed_in = await auth.sign_in(), await auth.sign_in(x_client_address="203.0.113.9")
@@ -160,7 +165,7 @@ async def test_one_takes_along_everything_kept_about_oneself(auth: Auth) -> None
     await auth.administration(admin.access_token).GrantRole(
         administration_pb2.GrantRoleRequest(user_id=first.user.id, role="admin")
     )
-    export = await auth.accounts(signed_in.access_token).ExportMe(pb.ExportMeRequest())
+    export = await exported(auth, signed_in.access_token)
     assert export.user.phone == PHONE
     assert [grant.role for grant in export.role_grants] == ["admin"]
     assert len(export.consents) == 1
@@ -176,7 +181,7 @@ async def give_everything(auth: Auth) -> auth_pb2.TokenResponse:
     token = signed_in.access_token
     await auth.set_password(token, PASSWORD, confirmation=await auth.confirmation(token))
     with pytest.raises(Unauthenticated):
-        await auth.log_in(PASSWORD + "!")
+        await auth.log_in(PASSWORD + "!", x_client_address="203.0.113.9")
     change: dict[str, Any] = {"full_name": "Asha Kulkarni", "email": "asha@example.in"}
     await auth.users(token, idempotency_key="once").UpdateMe(
         auth_pb2.UpdateMeRequest(
@@ -199,14 +204,14 @@ async def test_who_is_erased_is_forgotten_signed_out_and_may_come_as_somebody_ne
 ) -> None:
     async with run_auth() as auth, run_auth() as replica:
         signed_in = await give_everything(auth)
-        admin = await auth.sign_in(ADMIN_PHONE)
+        admin = await auth.sign_in(ADMIN_PHONE, x_client_address="198.51.100.7")
         stub = AdministrationServiceStub(
             auth.running.caller(admin.access_token, idempotency_key="1")
         )
         await stub.FindUser(administration_pb2.FindUserRequest(phone=PHONE))
         assert len(await auth.rows("select from idempotency_key")) == 2
         challenge, code = await auth.request_otp()
-        accounts = auth.accounts(signed_in.access_token)
+        accounts = auth.accounts(signed_in.access_token, x_client_address="203.0.113.9")
         proven = pb.EraseMeRequest(confirmation=await auth.confirmation(signed_in.access_token))
         for unproven, field in (
             (pb.EraseMeRequest(), "confirmation"),
@@ -227,8 +232,9 @@ async def test_who_is_erased_is_forgotten_signed_out_and_may_come_as_somebody_ne
             if table["tablename"] not in {"outbox", "allowances", "alembic_version"}:
                 left += await auth.rows(f"select t::text as said from {table['tablename']} t")
         everything = " ".join(row["said"] for row in left)
-        for personal in (PHONE[3:], "Asha", "asha@", "her-phone"):
+        for personal in (PHONE[3:], "Asha", "asha@", "her-phone", "203.0.113.9"):
             assert personal not in everything
+        assert "198.51.100.7" in everything  # Where others were is in the log still.
         with pytest.raises(Unauthenticated):
             await auth.verify(challenge, code)
         with pytest.raises(Unauthenticated):
@@ -244,10 +250,12 @@ async def test_who_is_erased_is_told_of_by_the_phones_she_had_unless_they_are_an
 ) -> None:
     signed_in, third = await auth.sign_in(), "+919876543212"
     token = signed_in.access_token
+    assert list((await exported(auth, token)).former_phones) == []
     for had, new in ((PHONE, NEW_PHONE), (NEW_PHONE, third)):
         await auth.accounts(token).ChangePhone(await codes(auth, token, new, had=had))
         token = (await auth.sign_in(new)).access_token
     await auth.sign_in(PHONE)
+    assert list((await exported(auth, token)).former_phones) == [PHONE, NEW_PHONE]
     proof = await auth.confirmation(token, third)
     await auth.accounts(token).EraseMe(pb.EraseMeRequest(confirmation=proof))
     [row] = await auth.rows("select payload from outbox where name = 'user.erased'")

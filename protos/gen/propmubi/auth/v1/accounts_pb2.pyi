@@ -242,6 +242,7 @@ class ExportMeResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     AUDIT_EVENTS_FIELD_NUMBER: _builtins.int
     EXPORTED_AT_FIELD_NUMBER: _builtins.int
+    FORMER_PHONES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """Her account."""
@@ -266,6 +267,10 @@ class ExportMeResponse(_message.Message):
     def exported_at(self) -> _timestamp_pb2.Timestamp:
         """When this was put together."""
 
+    @_builtins.property
+    def former_phones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The phones she had before: who knows her by one of them is told when she is erased."""
+
     def __init__(
         self,
         *,
@@ -275,10 +280,11 @@ class ExportMeResponse(_message.Message):
         sessions: _abc.Iterable[_sessions_pb2.Session] | None = ...,
         audit_events: _abc.Iterable[_administration_pb2.AuditEvent] | None = ...,
         exported_at: _timestamp_pb2.Timestamp | None = ...,
+        former_phones: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exported_at", b"exported_at", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_events", b"audit_events", "consents", b"consents", "exported_at", b"exported_at", "role_grants", b"role_grants", "sessions", b"sessions", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_events", b"audit_events", "consents", b"consents", "exported_at", b"exported_at", "former_phones", b"former_phones", "role_grants", b"role_grants", "sessions", b"sessions", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,6 +57,16 @@ class Verifier(Protocol):
     async def verify(self, token: str) -> Principal: ...
 
 
+class ReplyTooLarge(Exception):
+    """A reply that gRPC would not send, and of which it would tell nobody here. Lists are cut to fit
+    (`chassis.page_tokens`), and the contract's tests see to the rest: this is a fault of ours.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size} bytes")
+        self.size = size
+
+
 class Contract:
     """What the proto says of one RPC; raises ValueError when it says too little to serve it."""
 
@@ -69,7 +79,6 @@ class Contract:
         self.request = message_factory.GetMessageClass(method.input_type)
         # A stored reply would be a stored secret: RPCs that answer with one do without idempotency keys.
         self.idempotent = not _gives_a_token(method.output_type)
-        self.reply = message_factory.GetMessageClass(method.output_type)
 
 
 def allowed_callers(method: MethodDescriptor) -> frozenset["Caller.ValueType"]:
@@ -78,6 +87,13 @@ def allowed_callers(method: MethodDescriptor) -> frozenset["Caller.ValueType"]:
     if not callers or Caller.CALLER_UNSPECIFIED in callers:
         raise ValueError(f"{method.full_name} has no access rule: add (propmubi.options.v1.access)")
     return callers
+
+
+def _sendable(reply: Message) -> bytes:
+    sent = reply.SerializeToString()
+    if len(sent) > MAX_MESSAGE_BYTES:
+        raise ReplyTooLarge(len(sent))
+    return sent
 
 
 def _correlation_id(metadata: Mapping[str, str]) -> str:
@@ -118,7 +134,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         def seconds_of(code: grpc.StatusCode) -> Histogram:
             return metrics.RPC_SECONDS.labels(contract.name, code.name)
 
-        async def serve(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        async def serve(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             started = time.perf_counter()
             metadata = {
                 key: value
@@ -132,10 +148,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
             with continued(contract.name, parent, SpanKind.SERVER) as span:
                 try:
                     request = await self._admitted(contract, call, raw, metadata, context)
-                    return await servicer(request, context)
+                    return _sendable(await servicer(request, context))
                 except Replayed as replayed:
                     call.trailers.extend((("idempotency-replayed", "true"), *replayed.trailers))
-                    return contract.reply.FromString(replayed.reply)
+                    return replayed.reply
                 except DomainError as error:
                     code, message, status = to_status(error)
                     failure = error.reason
@@ -169,9 +185,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
         return grpc.unary_unary_rpc_method_handler(
             serve,
-            # Read by us, once it is known who calls: gRPC tells bytes that are no message as a fault of the server.
+            # Read by us, once it is known who calls: gRPC tells bytes that are no message as a fault of the server. And
+            # written by us, since what it can't send would look answered here.
             request_deserializer=None,
-            response_serializer=handler.response_serializer,
+            response_serializer=None,
         )
 
     async def _admitted(
@@ -235,7 +252,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
             return to_status(
                 Unavailable("A part of the platform can't be reached just now: try again.")
             )
-        log.error("unhandled error", exc_info=error)
+        if isinstance(error, ReplyTooLarge):
+            log.error("reply too large", bytes=error.size)
+        else:
+            log.error("unhandled error", exc_info=error)
         return grpc.StatusCode.INTERNAL, "Something went wrong on our side.", b""
 
 

@@ -4,8 +4,9 @@ import base64
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, TypeVar
 
 import orjson
@@ -14,16 +15,37 @@ from google.protobuf.message import Message
 from chassis.errors import InvalidArgument, Violation
 
 DEFAULT_SIZE = 20
+# What the items of one reply may take together: it may have a MiB, and more than items are in it.
+ROOM_BYTES = 900_000
 
 _MAC_BYTES = 16
 _PAGING_FIELDS = frozenset({"page_token", "page_size"})
 
 ItemT = TypeVar("ItemT")
+ShownT = TypeVar("ShownT")
+
+SizeOf = Callable[[Any], int]
+BYTES_OF_MESSAGE: SizeOf = methodcaller("ByteSize")
 
 
 def by_id(item: Any) -> list[Any]:
     """The position of `item` in a list that is in the order of its ids."""
     return [item.id]
+
+
+def fitting(
+    shown: Iterable[ShownT], room: int = ROOM_BYTES, size_of: SizeOf = BYTES_OF_MESSAGE
+) -> list[ShownT]:
+    """The first of `shown`, messages unless `size_of` says otherwise, that have room in one reply: one at least. None
+    takes no room.
+    """
+    fit: list[ShownT] = []
+    for each in shown:
+        room -= 0 if each is None else size_of(each)
+        if room < 0 and fit:
+            break
+        fit.append(each)
+    return fit
 
 
 class PageTokens:
@@ -80,13 +102,22 @@ class Page:
         return uuid.UUID(self.position[0]) if self.position else None
 
     def cut(
-        self, found: list[ItemT], position_of: Callable[[ItemT], Sequence[Any]] = by_id
-    ) -> tuple[list[ItemT], str]:
-        """What the page shows of what was found, and the token of the next one, empty when there is none."""
-        shown = found[: self.limit - 1]
-        if len(found) < self.limit:
-            return shown, ""
-        return shown, self.tokens.issue(self.request, position_of(shown[-1]))
+        self,
+        found: Sequence[ItemT],
+        show: Callable[[ItemT], ShownT | None],
+        position_of: Callable[[ItemT], Sequence[Any]] = by_id,
+        size_of: SizeOf = BYTES_OF_MESSAGE,
+    ) -> tuple[list[ShownT], str]:
+        """What the page shows of what was found, and the token of the next one, empty when there is none.
+
+        `show` makes a message of an item, or None of what is not to be shown. Where fewer than were asked for fill a
+        reply, the page ends there (AIP-158).
+        """
+        shown = fitting(map(show, found[: self.limit - 1]), size_of=size_of)
+        token = ""
+        if len(shown) < len(found):
+            token = self.tokens.issue(self.request, position_of(found[len(shown) - 1]))
+        return [each for each in shown if each is not None], token
 
 
 def _mac(key: bytes, body: bytes) -> bytes:

@@ -13,11 +13,11 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from chassis import errors, logs
+from chassis import errors, logs, metrics
 from chassis.context import Call, current_call, enter
 from chassis.errors import DomainError, Kind, Unavailable, Violation
 from chassis.grpc_client import open_channel, outgoing
-from chassis.grpc_server import Server, check_access_rules
+from chassis.grpc_server import MAX_MESSAGE_BYTES, Server, check_access_rules
 from chassis.ids import new_id
 from chassis.revocations import Revocations
 from chassis.settings import ServiceSettings
@@ -45,6 +45,7 @@ class Peer(AgentServiceServicer):
         self.calls: list[Call] = []
         self.metadata: list[dict[str, Any]] = []
         self.act: Callable[[], Awaitable[None]] = self.nothing
+        self.bio = ""
 
     async def nothing(self) -> None: ...
 
@@ -52,7 +53,7 @@ class Peer(AgentServiceServicer):
         self.calls.append(current_call())
         self.metadata.append(dict(context.invocation_metadata()))
         await self.act()
-        return pb.Agent(id=ID)
+        return pb.Agent(id=ID, bio=self.bio)
 
     async def GetAgent(self, request: Any, context: Any) -> pb.Agent:  # noqa: N802
         return await self._answer(context)
@@ -323,12 +324,12 @@ async def test_trailers_of_success(serving: Serving) -> None:
     assert ("propmubi-existing", "true") in tuple(await rpc.trailing_metadata())
 
 
-async def test_the_line_of_a_call(serving: Serving) -> None:
+async def line_of_call(failure: type[BaseException], serving: Serving) -> Any:
+    """What is logged of a call that fails so."""
     call()
     logs.configure(settings(), "agents")
     logs._output._lines.clear()
-    serving.peer.fails(errors.Conflict("m", reason="UNIT_NOT_AVAILABLE"))
-    with pytest.raises(errors.Conflict):
+    with pytest.raises(failure):
         await serving.stub.GetAgent(GET)
     lines: list[Any] = []
     async with asyncio.timeout(10):
@@ -337,6 +338,28 @@ async def test_the_line_of_a_call(serving: Serving) -> None:
             written = map(orjson.loads, logs._output._lines)
             lines = [line for line in written if line["event"] == "rpc"]
     [line] = lines
+    return line
+
+
+async def test_a_reply_that_is_too_large_to_be_sent_is_a_fault_logged_and_counted(
+    serving: Serving,
+) -> None:
+    call()
+    serving.peer.bio = "a" * (
+        MAX_MESSAGE_BYTES - pb.Agent(id=ID, bio="a" * 1_000_000).ByteSize() + 1_000_000
+    )
+    await serving.stub.GetAgent(GET)
+    serving.peer.bio += "a"
+    counted = metrics.RPC_SECONDS.labels("propmubi.agents.v1.AgentService.GetAgent", "INTERNAL")
+    before = counted._sum.get()
+    line = await line_of_call(grpc.aio.AioRpcError, serving)
+    assert (line["status"], line["reason"]) == ("INTERNAL", "ReplyTooLarge")
+    assert counted._sum.get() > before
+
+
+async def test_the_line_of_a_call(serving: Serving) -> None:
+    serving.peer.fails(errors.Conflict("m", reason="UNIT_NOT_AVAILABLE"))
+    line = await line_of_call(errors.Conflict, serving)
     assert line["correlation_id"] == "correlation-1"
     assert line["method"] == "propmubi.agents.v1.AgentService.GetAgent"
     assert (line["status"], line["reason"]) == ("FAILED_PRECONDITION", "UNIT_NOT_AVAILABLE")

@@ -1,4 +1,6 @@
-"""Page tokens can't be forged, changed, cut or carried over to another query."""
+"""Page tokens can't be forged, changed, cut or carried over to another query; and a page has room in one reply."""
+
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -6,8 +8,8 @@ from hypothesis import strategies as st
 
 from chassis.errors import InvalidArgument
 from chassis.ids import new_id
-from chassis.page_tokens import PageTokens
-from propmubi.agents.v1.agents_pb2 import ListAgentsRequest
+from chassis.page_tokens import ROOM_BYTES, PageTokens, fitting
+from propmubi.agents.v1.agents_pb2 import Agent, ListAgentsRequest
 
 TOKENS = PageTokens("k" * 32)
 QUERY = ListAgentsRequest(service_area="Wakad", page_size=3)
@@ -75,3 +77,37 @@ def test_a_key_that_was_replaced_is_believed_as_long_as_it_is_named() -> None:
         PageTokens(new).position(request)
     request.page_token = both.issue(QUERY, POSITION)
     assert PageTokens(new).position(request) == POSITION
+
+
+def test_a_page_ends_where_its_reply_is_full_and_the_next_goes_on_there() -> None:
+    agents = [Agent(id=f"{number:03}", bio="मकान" * 4_000) for number in range(100)]
+    request, pages = ListAgentsRequest(page_size=60), list[list[str]]()
+    while True:
+        page = TOKENS.page(request)
+        first = int(page.position[0]) + 1 if page.position else 0
+        shown, request.page_token = page.cut(agents[first : first + page.limit], lambda each: each)
+        assert sum(each.ByteSize() for each in shown) <= ROOM_BYTES
+        pages.append([each.id for each in shown])
+        if not request.page_token:
+            break
+    assert [*chain(*pages)] == [each.id for each in agents]
+    assert [len(page) for page in pages] == [18, 18, 18, 18, 18, 10]
+
+
+def test_what_is_larger_than_all_room_is_a_page_by_itself() -> None:
+    sizes = [ROOM_BYTES + 1, 1, ROOM_BYTES - 1, 1]
+    assert fitting(sizes, size_of=int) == sizes[:1]
+    assert fitting(sizes[1:], size_of=int) == sizes[1:3]
+
+
+def test_what_is_not_shown_takes_no_room_and_holds_up_no_page() -> None:
+    request = ListAgentsRequest(page_size=2)
+    page = TOKENS.page(request)
+    agents = [Agent(id=f"{number}") for number in range(3)]
+
+    def hidden(_: Agent) -> Agent | None:
+        return None
+
+    shown, token = page.cut(agents, hidden)
+    assert shown == []
+    assert position(token, request) == ["1"]

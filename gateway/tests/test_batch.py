@@ -63,7 +63,7 @@ async def test_one_that_can_not_travel_fails_nobody_who_went_with_it(
             *(gateway.client.get(f"/v1/listings/{each}") for each in ids)
         )
     assert [answer.status_code for answer in answers] == [
-        502 if each in too_large else 200 for each in ids
+        500 if each in too_large else 200 for each in ids
     ]
 
 

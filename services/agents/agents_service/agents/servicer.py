@@ -71,10 +71,8 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
             before=page.last_id,
             limit=page.limit,
         )
-        agents, token = page.cut(found)
-        return pb.ListAgentsResponse(
-            agents=[to_proto(agent, caller) for agent in agents], next_page_token=token
-        )
+        agents, token = page.cut(found, lambda agent: to_proto(agent, caller))
+        return pb.ListAgentsResponse(agents=agents, next_page_token=token)
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.Agent:
         changes = _from_wire(masked(request.agent, request.update_mask))

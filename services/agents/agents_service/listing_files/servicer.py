@@ -72,20 +72,19 @@ class ListingFileServicer(listing_files_pb2_grpc.ListingFileServiceServicer):
             after=page.position[0] if page.position else 0,
             limit=page.limit,
         )
-        errors, token = page.cut(found, lambda error: [error.position])
-        return pb.ListListingImportErrorsResponse(errors=map(_error, errors), next_page_token=token)
+        errors, token = page.cut(found, _error, lambda error: [error.position])
+        return pb.ListListingImportErrorsResponse(errors=errors, next_page_token=token)
 
     async def ExportListings(
         self, request: pb.ExportListingsRequest, context: Any
     ) -> pb.ExportListingsResponse:
         page = self._page_tokens.page(request)
         found = await self._service.export(principal(), after=page.last_id, limit=page.limit)
-        listings, token = page.cut(found, lambda each: [each[1].id])
         now = datetime.now(UTC)
-        return pb.ExportListingsResponse(
-            listings=[_listing(external_id, listing, now) for external_id, listing in listings],
-            next_page_token=token,
+        listings, token = page.cut(
+            found, lambda each: _listing(*each, now), lambda each: [each[1].id]
         )
+        return pb.ExportListingsResponse(listings=listings, next_page_token=token)
 
 
 def _listing(external_id: str | None, listing: Listing, now: datetime) -> Any:

@@ -16,8 +16,8 @@ from agents_service.listings.repository import ListingRepository
 from agents_service.listings.search import Found, Search
 from propmubi.agents.v1 import listings_pb2 as pb
 
-# Some 2 kB each.
-KEPT = 10_000
+# Some 2 kB each; the few that are much larger are read again each time.
+KEPT, KEPT_BYTES = 10_000, 16_000
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -25,7 +25,7 @@ class _Kept(NamedTuple):
     version: int
     # When it has been on the market for another day.
     until: datetime
-    # A page with this listing alone: pages that are put behind each other are one page.
+    # A page with this listing alone.
     page: bytes
 
 
@@ -41,8 +41,8 @@ class Pages:
 
     async def show(
         self, statuses: Sequence[str], found: Sequence[Found], now: datetime
-    ) -> pb.ListListingsResponse:
-        """What was `found` in `statuses`, as it is shown at `now`.
+    ) -> dict[uuid.UUID, bytes]:
+        """What was `found` in `statuses`, as it is shown at `now`: of each a page with it alone, for `together`.
 
         A listing that changed since it was found is shown as it is now, or left out if it is no longer in a status that
         was asked for: who asks may not be allowed to see the others.
@@ -52,8 +52,7 @@ class Pages:
         if missing:
             listings = await self._repository.those_in(statuses, missing)
             known |= self._keep(listings, now)
-        shown = [known[each.id] for each in found if each.id in known]
-        return pb.ListListingsResponse.FromString(b"".join(shown))
+        return known
 
     async def current(
         self, statuses: Sequence[str], listing_ids: Sequence[uuid.UUID], now: datetime
@@ -74,12 +73,18 @@ class Pages:
         for listing in listings:
             shown = to_proto(listing, now)
             page = pb.ListListingsResponse(listings=[shown]).SerializeToString()
-            self._kept[listing.id] = _Kept(listing.version, _until(listing, shown), page)
-            self._kept.move_to_end(listing.id)
             pages[listing.id] = page
+            if len(page) <= KEPT_BYTES:
+                self._kept[listing.id] = _Kept(listing.version, _until(listing, shown), page)
+                self._kept.move_to_end(listing.id)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return pages
+
+
+def together(pages: Iterable[bytes]) -> pb.ListListingsResponse:
+    """Pages put behind each other, which are one page."""
+    return pb.ListListingsResponse.FromString(b"".join(pages))
 
 
 def _until(listing: Listing, shown: pb.Listing) -> datetime:

@@ -15,14 +15,14 @@ from agents_service.listings.messages import (
     owner_to_proto,
     to_proto,
 )
-from agents_service.listings.pages import Pages
+from agents_service.listings.pages import Pages, together
 from agents_service.listings.search import position_of
 from agents_service.listings.service import ListingService
 from agents_service.search.messages import read_as_to_proto
 from agents_service.search.service import SearchService
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
-from chassis.page_tokens import PageTokens
+from chassis.page_tokens import PageTokens, fitting
 from chassis.protobuf import masked, value, values
 from propmubi.agents.v1 import listings_pb2 as pb
 from propmubi.agents.v1 import listings_pb2_grpc
@@ -60,7 +60,9 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
     ) -> pb.BatchGetListingsResponse:
         listings = await self._service.public([*map(uuid.UUID, request.listing_ids)])
         now = datetime.now(UTC)
-        return pb.BatchGetListingsResponse(listings=[to_proto(each, now) for each in listings])
+        return pb.BatchGetListingsResponse(
+            listings=fitting(to_proto(each, now) for each in listings)
+        )
 
     async def ListListings(
         self, request: pb.ListListingsRequest, context: Any
@@ -76,10 +78,15 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
             after=_after(sort, *after) if after else None,
             limit=page.limit,
         )
-        found, token = page.cut(
-            await self._pages.find(search), lambda last: [search.sort, *position_of(last)]
+        found = await self._pages.find(search)
+        shown = await self._pages.show(search.standard_status, found, datetime.now(UTC))
+        pages, token = page.cut(
+            found,
+            lambda each: shown.get(each.id),
+            lambda last: [search.sort, *position_of(last)],
+            size_of=len,
         )
-        response = await self._pages.show(search.standard_status, found, datetime.now(UTC))
+        response = together(pages)
         response.next_page_token = token
         if request.filters.q:
             response.read_as.CopyFrom(read_as_to_proto(asked.read, asked.places, asked.words))
@@ -137,10 +144,8 @@ class ListingServicer(listings_pb2_grpc.ListingServiceServicer):
             before=page.last_id,
             limit=page.limit,
         )
-        changes, token = page.cut(found)
-        return pb.ListListingHistoryResponse(
-            changes=[change_to_proto(change) for change in changes], next_page_token=token
-        )
+        changes, token = page.cut(found, change_to_proto)
+        return pb.ListListingHistoryResponse(changes=changes, next_page_token=token)
 
     async def BatchGetListingOwners(
         self, request: pb.BatchGetListingOwnersRequest, context: Any

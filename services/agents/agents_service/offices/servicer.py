@@ -69,8 +69,8 @@ class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
             before=page.last_id,
             limit=page.limit,
         )
-        offices, token = page.cut(found)
-        return pb.ListOfficesResponse(offices=map(to_proto, offices), next_page_token=token)
+        offices, token = page.cut(found, to_proto)
+        return pb.ListOfficesResponse(offices=offices, next_page_token=token)
 
     async def UpdateOffice(self, request: pb.UpdateOfficeRequest, context: Any) -> pb.Office:
         changes = masked(request.office, request.update_mask)
@@ -123,14 +123,11 @@ class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
         self, request: pb.ListInvitationsRequest, context: Any
     ) -> pb.ListInvitationsResponse:
         page = self._page_tokens.page(request)
-        found, token = page.cut(
-            await self._service.invitations(
-                principal(), uuid.UUID(request.office_id), before=page.last_id, limit=page.limit
-            )
+        found = await self._service.invitations(
+            principal(), uuid.UUID(request.office_id), before=page.last_id, limit=page.limit
         )
-        return pb.ListInvitationsResponse(
-            invitations=map(_invitation, found), next_page_token=token
-        )
+        invitations, token = page.cut(found, _invitation)
+        return pb.ListInvitationsResponse(invitations=invitations, next_page_token=token)
 
     async def DeleteInvitation(self, request: pb.DeleteInvitationRequest, context: Any) -> Empty:
         async with self._database.transaction() as tx:
@@ -144,14 +141,11 @@ class OfficeServicer(offices_pb2_grpc.OfficeServiceServicer):
     ) -> pb.ListMyInvitationsResponse:
         page = self._page_tokens.page(request)
         phone = await self._people.phone_of_caller()
-        found, token = page.cut(
-            await self._service.own_invitations(
-                principal(), phone, before=page.last_id, limit=page.limit
-            )
+        found = await self._service.own_invitations(
+            principal(), phone, before=page.last_id, limit=page.limit
         )
-        return pb.ListMyInvitationsResponse(
-            invitations=map(_invitation, found), next_page_token=token
-        )
+        invitations, token = page.cut(found, _invitation)
+        return pb.ListMyInvitationsResponse(invitations=invitations, next_page_token=token)
 
     async def AcceptInvitation(
         self, request: pb.AcceptInvitationRequest, context: Any

@@ -59,10 +59,8 @@ class SavedSearchServicer(saved_searches_pb2_grpc.SavedSearchServiceServicer):
     ) -> pb.ListSavedSearchesResponse:
         page = self._page_tokens.page(request)
         found = await self._service.list_page(principal(), before=page.last_id, limit=page.limit)
-        searches, token = page.cut(found)
-        return pb.ListSavedSearchesResponse(
-            saved_searches=map(to_proto, searches), next_page_token=token
-        )
+        searches, token = page.cut(found, to_proto)
+        return pb.ListSavedSearchesResponse(saved_searches=searches, next_page_token=token)
 
     async def UpdateSavedSearch(
         self, request: pb.UpdateSavedSearchRequest, context: Any
@@ -94,18 +92,15 @@ class SavedSearchServicer(saved_searches_pb2_grpc.SavedSearchServiceServicer):
             after=_after(*page.position) if page.position else None,
             limit=page.limit,
         )
-        matches, token = page.cut(found, _position)
-        ids = [match.listing_id for match in matches]
+        ids = [match.listing_id for match in found]
         listings = await self._pages.current([*PUBLIC], ids, datetime.now(UTC))
-        shown = {listing.id: listing for listing in listings}
-        return pb.ListSavedSearchMatchesResponse(
-            matches=[
-                _match(match, shown[str(match.listing_id)], search.seen_until)
-                for match in matches
-                if str(match.listing_id) in shown
-            ],
-            next_page_token=token,
+        by_id = {listing.id: listing for listing in listings}
+        matches, token = page.cut(
+            found,
+            lambda match: _match(match, by_id.get(str(match.listing_id)), search.seen_until),
+            _position,
         )
+        return pb.ListSavedSearchMatchesResponse(matches=matches, next_page_token=token)
 
     async def MarkSavedSearchSeen(
         self, request: pb.MarkSavedSearchSeenRequest, context: Any
@@ -123,8 +118,10 @@ def to_proto(search: SavedSearch) -> pb.SavedSearch:
 
 
 def _match(
-    match: Match, listing: listings_pb2.Listing, seen_until: datetime | None
-) -> pb.SavedSearchMatch:
+    match: Match, listing: listings_pb2.Listing | None, seen_until: datetime | None
+) -> pb.SavedSearchMatch | None:
+    if listing is None:
+        return None
     message = pb.SavedSearchMatch(
         listing=listing, seen=seen_until is not None and match.matched_at <= seen_until
     )

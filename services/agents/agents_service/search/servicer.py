@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agents_service.listings.messages import filters_from_wire
-from agents_service.listings.pages import Pages
+from agents_service.listings.pages import Pages, together
 from agents_service.search.messages import cluster_to_proto, facets_to_proto, place_to_proto
 from agents_service.search.service import SearchService
+from chassis.page_tokens import fitting
 from chassis.protobuf import value
 from propmubi.agents.v1 import search_pb2 as pb
 from propmubi.agents.v1 import search_pb2_grpc
@@ -43,5 +44,6 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: pb.ListSimilarListingsRequest, context: Any
     ) -> pb.ListSimilarListingsResponse:
         found = await self._service.similar(uuid.UUID(request.listing_id))
-        page = await self._pages.show(["active"], found, datetime.now(UTC))
-        return pb.ListSimilarListingsResponse(listings=page.listings)
+        shown = await self._pages.show(["active"], found, datetime.now(UTC))
+        pages = fitting((shown[each.id] for each in found if each.id in shown), size_of=len)
+        return pb.ListSimilarListingsResponse(listings=together(pages).listings)

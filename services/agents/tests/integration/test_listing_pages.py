@@ -1,15 +1,17 @@
 """Pages of listings: stable, of their own query alone, one statement each, and no older than what they show."""
 
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
-from agents_service.listings.pages import Pages
+from agents_service.listings.pages import Pages, together
 from agents_service.listings.repository import ListingRepository
-from agents_service.listings.search import Search
+from agents_service.listings.search import Found, Search
 from agents_service.search.repository import SearchRepository
 from agents_service.search.service import SearchService
 from chassis.errors import InvalidArgument, NotFound
@@ -133,6 +135,11 @@ def pages(agents: Running) -> Pages:
 ACTIVE = Search(standard_status=["active"], listing_type=["sale"], filters={}, limit=21)
 
 
+async def show(pages: Pages, found: Sequence[Found], now: datetime) -> list[pb.Listing]:
+    shown = await pages.show(["active"], found, now)
+    return [*together(shown[each.id] for each in found if each.id in shown).listings]
+
+
 async def test_what_changed_since_it_was_found_is_shown_as_it_is_or_not_at_all(
     pages: Pages, fill: Any, asha: Any, public: Any
 ) -> None:
@@ -144,7 +151,7 @@ async def test_what_changed_since_it_was_found_is_shown_as_it_is_or_not_at_all(
     change = pb.UpdateListingRequest(listing_id=dearer, listing=pb.Listing(list_price=7))
     change.update_mask.paths.append("list_price")
     await asha.listings.UpdateListing(change)
-    shown = (await pages.show(["active"], found, MONDAY)).listings
+    shown = await show(pages, found, MONDAY)
     assert [(each.id, each.list_price) for each in shown] == [(dearer, 7), (same, 2_000_000)]
 
 
@@ -153,7 +160,7 @@ async def test_what_is_kept_grows_a_day_older_every_day(pages: Pages, fill: Any,
     found = await pages.find(ACTIVE)
     day = timedelta(days=1)
     for age in (0 * day, day - timedelta.resolution, day, 1.5 * day, 9 * day):
-        [listing] = (await pages.show(["active"], found, MONDAY + age)).listings
+        [listing] = await show(pages, found, MONDAY + age)
         assert listing.days_on_market == age.days
 
 
@@ -162,9 +169,19 @@ async def test_no_more_is_kept_than_there_is_room_for(
 ) -> None:
     monkeypatch.setattr("agents_service.listings.pages.KEPT", 2)
     ids = await fill(*(row(number, asha.agent_id) for number in range(4)))
-    shown = (await pages.show(["active"], await pages.find(ACTIVE), MONDAY)).listings
+    shown = await show(pages, await pages.find(ACTIVE), MONDAY)
     assert [each.id for each in shown] == ids[::-1]
     assert len(pages._kept) == 2
+
+
+async def test_a_large_one_is_not_kept(pages: Pages, fill: Any, asha: Any) -> None:
+    media = orjson.dumps([{"url": f"https://example.in/{'a' * 1_900}", "kind": "photo"}] * 10)
+    large, _ = await fill(
+        row(1, asha.agent_id, media=media.decode()), row(0, asha.agent_id, media="[]")
+    )
+    assert len(await show(pages, await pages.find(ACTIVE), MONDAY)) == 2
+    assert len(pages._kept) == 1
+    assert uuid.UUID(large) not in pages._kept
 
 
 async def test_an_unknown_listing_is_not_found(public: Any) -> None:

@@ -24,6 +24,7 @@ from chassis.context import principal
 from chassis.database import Database
 from chassis.errors import check_version
 from chassis.identity import Principal
+from chassis.page_tokens import ROOM_BYTES, fitting
 from chassis.protobuf import timestamp, value
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import accounts_pb2_grpc
@@ -131,13 +132,16 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
 
 
 def _export(export: Export, caller: Principal) -> pb.ExportMeResponse:
+    room = ROOM_BYTES // 3
     reply = pb.ExportMeResponse(
         user=to_proto(export.user),
         former_phones=export.former_phones,
         role_grants=grants_to_proto(export.grants),
-        consents=[consent_to_proto(consent) for consent in export.consents],
-        sessions=[session_to_proto(session, caller.session_id) for session in export.sessions],
-        audit_events=[event_to_proto(event) for event in export.audit_events],
+        consents=fitting(map(consent_to_proto, export.consents), room),
+        sessions=fitting(
+            (session_to_proto(session, caller.session_id) for session in export.sessions), room
+        ),
+        audit_events=fitting(map(event_to_proto, export.audit_events), room),
         exported_at=timestamp(datetime.now(UTC)),
     )
     for event in reply.audit_events:

@@ -48,8 +48,8 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
             before=page.last_id,
             limit=page.limit,
         )
-        shown, token = page.cut(found)
-        return pb.ListUsersResponse(users=[to_proto(user) for user in shown], next_page_token=token)
+        shown, token = page.cut(found, to_proto)
+        return pb.ListUsersResponse(users=shown, next_page_token=token)
 
     async def FindUser(self, request: pb.FindUserRequest, context: Any) -> User:
         async with self._database.transaction() as tx:
@@ -111,10 +111,8 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
             before=page.last_id,
             limit=page.limit,
         )
-        shown, token = page.cut(found)
-        return pb.ListAuditEventsResponse(
-            audit_events=[event_to_proto(event) for event in shown], next_page_token=token
-        )
+        shown, token = page.cut(found, event_to_proto)
+        return pb.ListAuditEventsResponse(audit_events=shown, next_page_token=token)
 
 
 def grants_to_proto(grants: Iterable[RoleGrant]) -> list[pb.RoleGrant]:

@@ -62,10 +62,8 @@ class ConsentServicer(consents_pb2_grpc.ConsentServiceServicer):
     ) -> pb.ListConsentsResponse:
         page = self._page_tokens.page(request)
         found = await self._service.list_page(user_id, before=page.last_id, limit=page.limit)
-        shown, token = page.cut(found)
-        return pb.ListConsentsResponse(
-            consents=[to_proto(consent) for consent in shown], next_page_token=token
-        )
+        shown, token = page.cut(found, to_proto)
+        return pb.ListConsentsResponse(consents=shown, next_page_token=token)
 
 
 def to_proto(consent: Consent) -> pb.Consent:

@@ -68,11 +68,9 @@ class SessionServicer(sessions_pb2_grpc.SessionServiceServicer):
         found = await self._service.list_page(
             user_id, ended=request.ended, before=page.last_id, limit=page.limit
         )
-        shown, token = page.cut(found)
         current = principal().session_id
-        return pb.ListSessionsResponse(
-            sessions=[to_proto(session, current) for session in shown], next_page_token=token
-        )
+        shown, token = page.cut(found, lambda session: to_proto(session, current))
+        return pb.ListSessionsResponse(sessions=shown, next_page_token=token)
 
 
 def to_proto(session: Session, current: str) -> pb.Session:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.field_mask_pb2 import FieldMask
+from sqlalchemy import insert
 
+from auth_service.audit import audit_events
 from chassis.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -16,6 +18,7 @@ from chassis.errors import (
     StaleVersion,
     Unauthenticated,
 )
+from chassis.ids import new_id
 from propmubi.agents.v1.events_pb2 import AgentVerified
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import administration_pb2, auth_pb2, consents_pb2
@@ -173,6 +176,18 @@ async def test_one_takes_along_everything_kept_about_oneself(auth: Auth) -> None
     by_action = {event.action: event for event in export.audit_events}
     assert by_action["role.granted"].actor == "administrator"
     assert by_action["user.exported"].actor == first.user.id
+
+
+async def test_what_one_takes_along_has_room_in_one_reply(auth: Auth) -> None:
+    signed_in = await auth.sign_in()
+    event = {"action": "user.looked_at", "actor": "x", "correlation_id": "", "client_address": ""}
+    about = {"user_id": signed_in.user.id, "details": {"why": "a" * 2_000}}
+    async with auth.database.transaction() as tx:
+        await tx.execute(
+            insert(audit_events), [{**event, **about, "id": new_id()} for _ in range(600)]
+        )
+    export = await auth.accounts(signed_in.access_token).ExportMe(pb.ExportMeRequest())
+    assert 100 < len(export.audit_events) < 600
 
 
 async def give_everything(auth: Auth) -> auth_pb2.TokenResponse:

@@ -45,10 +45,8 @@ class ActivityServicer(activities_pb2_grpc.ActivityServiceServicer):
             before=page.last_id,
             limit=page.limit,
         )
-        activities, token = page.cut(found)
-        return pb.ListActivitiesResponse(
-            activities=[to_proto(activity) for activity in activities], next_page_token=token
-        )
+        activities, token = page.cut(found, to_proto)
+        return pb.ListActivitiesResponse(activities=activities, next_page_token=token)
 
 
 def to_proto(activity: Activity) -> pb.Activity:

@@ -7,7 +7,7 @@ from chassis import idempotency, phones
 from chassis.context import current_call, principal, principal_or_none
 from chassis.database import Database
 from chassis.errors import InvalidArgument, Violation
-from chassis.page_tokens import PageTokens
+from chassis.page_tokens import ROOM_BYTES, PageTokens, fitting
 from chassis.protobuf import fill, masked, value, values
 from crm_service import metrics
 from crm_service.enquiries.batches import EnquiryBatches
@@ -95,14 +95,15 @@ class LeadServicer(leads_pb2_grpc.LeadServiceServicer):
             before=page.last_id,
             limit=page.limit,
         )
-        leads, token = page.cut(found)
-        return pb.ListLeadsResponse(leads=[to_proto(lead) for lead in leads], next_page_token=token)
+        leads, token = page.cut(found, to_proto)
+        return pb.ListLeadsResponse(leads=leads, next_page_token=token)
 
     async def GetLeadBoard(self, request: pb.GetLeadBoardRequest, context: Any) -> pb.LeadBoard:
         columns = await self._service.board(principal(), _id_or_none(request.owner_agent_id))
         board = pb.LeadBoard()
         for stage, (count, leads) in columns.items():
-            column = pb.LeadBoardColumn(count=count, leads=[to_proto(lead) for lead in leads])
+            shown = fitting(map(to_proto, leads), ROOM_BYTES // len(LeadStage))
+            column = pb.LeadBoardColumn(count=count, leads=shown)
             fill(column, None, stage=stage)
             board.columns.append(column)
         return board

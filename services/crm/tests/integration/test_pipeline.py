@@ -315,3 +315,32 @@ async def test_an_assignment_is_answered_again_though_the_agent_is_suspended_or_
     assert await stub.AssignLead(request) == first
     crm.peers.away = True
     assert await stub.AssignLead(request) == first
+
+
+async def test_a_page_of_a_timeline_and_the_board_show_what_one_reply_holds(crm: Any) -> None:
+    asha = crm.peers.add_agent()
+    hers, lead_id = crm.token_of(asha), await enquire(crm, asha)
+    note = activities.Activity(kind=activities.ACTIVITY_KIND_NOTE, text="अ" * 4_000)
+    notes = [(await write(crm, hers, lead_id, note)).id for _ in range(100)]
+    request = activities.ListActivitiesRequest(lead_id=lead_id, page_size=100)
+    first = await crm.activities(hers).ListActivities(request)
+    request.page_token = first.next_page_token
+    second = await crm.activities(hers).ListActivities(request)
+    assert [each.id for page in (first, second) for each in page.activities][:100] == notes[::-1]
+
+    wanted = pb.Requirement(localities=[f"{number:02}{'𑀓' * 78}" for number in range(20)])
+    for number in range(20):
+        lead_id = await enquire(crm, asha, phone=f"98765433{number:02}")
+        await crm.leads(hers).UpdateLead(
+            pb.UpdateLeadRequest(
+                lead_id=lead_id,
+                lead=pb.Lead(requirement=wanted),
+                update_mask=FieldMask(paths=["requirement"]),
+            )
+        )
+        if number < 10:
+            await move(crm, hers, lead_id, pb.LEAD_STAGE_CONTACTED)
+    board = await crm.leads(hers).GetLeadBoard(pb.GetLeadBoardRequest())
+    assert [column.count for column in board.columns] == [11, 10]
+    for column in board.columns:
+        assert 80_000 > sum(lead.ByteSize() for lead in column.leads) > 60_000

@@ -54,10 +54,8 @@ class BuilderServicer(builders_pb2_grpc.BuilderServiceServicer):
             before=page.last_id,
             limit=page.limit,
         )
-        builders, token = page.cut(found)
-        return pb.ListBuildersResponse(
-            builders=[to_proto(builder) for builder in builders], next_page_token=token
-        )
+        builders, token = page.cut(found, to_proto)
+        return pb.ListBuildersResponse(builders=builders, next_page_token=token)
 
     async def UpdateBuilder(self, request: pb.UpdateBuilderRequest, context: Any) -> pb.Builder:
         changes = masked(request.builder, request.update_mask)

@@ -74,10 +74,8 @@ class ProjectServicer(projects_pb2_grpc.ProjectServiceServicer):
         if page.last_id is not None:
             filters["before"] = page.last_id
         found = await self._service.list_page(principal_or_none(), filters, page.limit)
-        projects, token = page.cut(found)
-        return pb.ListProjectsResponse(
-            projects=[to_proto(project) for project in projects], next_page_token=token
-        )
+        projects, token = page.cut(found, to_proto)
+        return pb.ListProjectsResponse(projects=projects, next_page_token=token)
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Any) -> pb.Project:
         changes = _from_wire(masked(request.project, request.update_mask))
@@ -115,10 +113,8 @@ class ProjectServicer(projects_pb2_grpc.ProjectServiceServicer):
             after=page.last_id,
             limit=page.limit,
         )
-        towers, token = page.cut(found)
-        return pb.ListTowersResponse(
-            towers=[_tower(tower) for tower in towers], next_page_token=token
-        )
+        towers, token = page.cut(found, _tower)
+        return pb.ListTowersResponse(towers=towers, next_page_token=token)
 
     async def CreateUnitType(self, request: pb.CreateUnitTypeRequest, context: Any) -> pb.UnitType:
         unit_type = values(request.unit_type, *_UNIT_TYPE_INPUT)
@@ -137,10 +133,8 @@ class ProjectServicer(projects_pb2_grpc.ProjectServiceServicer):
             after=page.last_id,
             limit=page.limit,
         )
-        unit_types, token = page.cut(found)
-        return pb.ListUnitTypesResponse(
-            unit_types=[_unit_type(unit_type) for unit_type in unit_types], next_page_token=token
-        )
+        unit_types, token = page.cut(found, _unit_type)
+        return pb.ListUnitTypesResponse(unit_types=unit_types, next_page_token=token)
 
     async def GetProjectOwner(
         self, request: pb.GetProjectOwnerRequest, context: Any

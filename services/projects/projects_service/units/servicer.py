@@ -102,8 +102,8 @@ class UnitServicer(units_pb2_grpc.UnitServiceServicer):
             after=page.last_id,
             limit=page.limit,
         )
-        units, token = page.cut(found)
-        return pb.ListUnitsResponse(units=[to_proto(unit) for unit in units], next_page_token=token)
+        units, token = page.cut(found, to_proto)
+        return pb.ListUnitsResponse(units=units, next_page_token=token)
 
     async def UpdateUnit(self, request: pb.UpdateUnitRequest, context: Any) -> pb.Unit:
         changes = masked(request.unit, request.update_mask)

@@ -17,6 +17,7 @@ from chassis.errors import (
 from chassis.india import today
 from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.projects.v1 import projects_pb2 as pb
+from services.projects.tests.integration.conftest import ADDRESS
 
 
 async def update(
@@ -229,3 +230,21 @@ async def test_other_services_learn_who_is_to_get_an_enquiry(sales: Any) -> None
     assert owner.summary == "Sahyadri Greens, Pune"
     with pytest.raises(PermissionDenied):
         await sales.projects(sales.token).GetProjectOwner(request)
+
+
+async def test_a_page_of_projects_shows_what_one_reply_holds(sales: Any) -> None:
+    long = {
+        # In a script of which each letter takes four bytes.
+        "project_name": "𑀓" * 120,
+        "amenities": [f"{number:02}{'𑀓' * 38}" for number in range(60)],
+        "address": {**ADDRESS, "line": "𑀓" * 200},
+    }
+    drafts = [(await sales.draft(sales.token, **long)).id for _ in range(100)]
+    request = pb.ListProjectsRequest(status=[pb.PROJECT_STATUS_DRAFT], page_size=100)
+    mine = sales.projects(sales.token)
+    first = await mine.ListProjects(request)
+    request.page_token = first.next_page_token
+    second = await mine.ListProjects(request)
+    assert second.next_page_token == ""
+    listed = [project.id for page in (first, second) for project in page.projects]
+    assert listed == drafts[::-1]

@@ -117,7 +117,8 @@ class ListingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetListings(self, request, context):
-        """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP.
+        """Those of some listings that everybody may see, in no particular order. Others are absent, and so are those for
+        which the reply has no room. Not served over HTTP.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class ListingServiceStub:
     agent and her office alone.
     """
     BatchGetListings: _grpc.UnaryUnaryMultiCallable[_listings_pb2.BatchGetListingsRequest, _listings_pb2.BatchGetListingsResponse]
-    """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP."""
+    """Those of some listings that everybody may see, in no particular order. Others are absent, and so are those for
+    which the reply has no room. Not served over HTTP.
+    """
     ListListings: _grpc.UnaryUnaryMultiCallable[_listings_pb2.ListListingsRequest, _listings_pb2.ListListingsResponse]
     """Search listings.
 
@@ -97,7 +99,9 @@ class ListingServiceAsyncStub(ListingServiceStub):
     agent and her office alone.
     """
     BatchGetListings: _aio.UnaryUnaryMultiCallable[_listings_pb2.BatchGetListingsRequest, _listings_pb2.BatchGetListingsResponse]  # type: ignore[assignment]
-    """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP."""
+    """Those of some listings that everybody may see, in no particular order. Others are absent, and so are those for
+    which the reply has no room. Not served over HTTP.
+    """
     ListListings: _aio.UnaryUnaryMultiCallable[_listings_pb2.ListListingsRequest, _listings_pb2.ListListingsResponse]  # type: ignore[assignment]
     """Search listings.
 
@@ -163,7 +167,9 @@ class ListingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _listings_pb2.BatchGetListingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_listings_pb2.BatchGetListingsResponse, _abc.Awaitable[_listings_pb2.BatchGetListingsResponse]]:
-        """Those of some listings that everybody may see, in no particular order; others are absent. Not served over HTTP."""
+        """Those of some listings that everybody may see, in no particular order. Others are absent, and so are those for
+        which the reply has no room. Not served over HTTP.
+        """
 
     @_abc_1.abstractmethod
     def ListListings(

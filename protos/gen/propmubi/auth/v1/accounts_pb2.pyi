@@ -232,7 +232,9 @@ Global___ExportMeRequest: _TypeAlias = ExportMeRequest  # noqa: Y015
 
 @_typing.final
 class ExportMeResponse(_message.Message):
-    """Everything kept here about a person; of consents, sessions and audit events the newest thousand each."""
+    """Everything kept here about a person; of consents, sessions and audit events the newest thousand each, or as many of
+    them as have room in 300 kB.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

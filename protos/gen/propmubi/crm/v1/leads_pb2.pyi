@@ -583,7 +583,7 @@ class LeadBoardColumn(_message.Message):
     """How many leads are in it; counted up to 1000."""
     @_builtins.property
     def leads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lead]:
-        """The newest ten of them."""
+        """The newest ten of them, or fewer where their requirements are long."""
 
     def __init__(
         self,

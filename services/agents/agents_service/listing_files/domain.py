@@ -58,6 +58,10 @@ class Piece:
     last: bool
 
 
+# What one system calls a listing, for one agent: others may call theirs the same.
+ExternalName = tuple[uuid.UUID, str | None]
+
+
 class Row(NamedTuple):
     """A row as it was read: the columns that it sets, or what is wrong with it."""
 
@@ -69,6 +73,10 @@ class Row(NamedTuple):
     # The price and the day, where it is to be closed.
     closing: dict[str, Any] = {}  # noqa: RUF012  The same.
     faults: tuple[Violation, ...] = ()
+
+    def name(self, importer: uuid.UUID) -> ExternalName:
+        """Whose listing it is of, the `importer`'s unless given, and which."""
+        return self.list_agent_id or importer, self.external_id
 
 
 class RowError(NamedTuple):

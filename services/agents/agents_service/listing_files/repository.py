@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import Text, Uuid
 
-from agents_service.listing_files.domain import Import, ImportStatus, Piece, RowError
+from agents_service.listing_files.domain import ExternalName, Import, ImportStatus, Piece, RowError
 from agents_service.listing_files.models import import_errors, import_pieces, imports
 from agents_service.listings.domain import Listing, StandardStatus
 from agents_service.listings.messages import SAID
@@ -265,10 +265,11 @@ class ListingFileRepository:
 
     async def known(
         self, tx: Transaction, agent_ids: Collection[uuid.UUID], external_ids: Collection[str]
-    ) -> dict[str, Listing]:
+    ) -> dict[ExternalName, Listing]:
         """The listings of these agents by these external ids, locked."""
         rows = await tx.run(_KNOWN, {"agent_ids": [*agent_ids], "external_ids": [*external_ids]})
-        return {row[0]: Listing._make(tuple(row)[1:]) for row in rows}
+        known = [(row[0], Listing._make(tuple(row)[1:])) for row in rows]
+        return {(listing.list_agent_id, external_id): listing for external_id, listing in known}
 
     async def store(
         self, tx: Transaction, wanted: Iterable[tuple[str | None, Listing]]

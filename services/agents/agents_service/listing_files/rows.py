@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -79,6 +80,8 @@ def csv_records(content: bytes) -> Iterator[list[str]]:
     """The records of CSV that ends with a whole one, without empty lines; raises Unreadable."""
     # What is not UTF-8 is told of its row, once that is known.
     text = content.decode("utf-8", "surrogateescape")
+    # How long a row may be is ours to say (LONGEST_ROW), and no more is read at once than a piece and a rest.
+    csv.field_size_limit(sys.maxsize)
     try:
         yield from filter(None, csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:

@@ -19,6 +19,7 @@ from typing import Any
 from agents_service.agents.domain import Agent
 from agents_service.agents.repository import AgentRepository
 from agents_service.listing_files.domain import (
+    ExternalName,
     Import,
     ImportStatus,
     Outcome,
@@ -49,7 +50,7 @@ from agents_service.listings.history import NOTHING_YET
 from agents_service.listings.repository import ListingRepository
 from agents_service.listings.service import ANNOUNCED, check_seller
 from chassis.database import Transaction
-from chassis.errors import Conflict, DomainError, NotFound, PermissionDenied
+from chassis.errors import DomainError, NotFound, PermissionDenied
 from chassis.identity import Principal
 from chassis.ids import new_id
 from chassis.india import today
@@ -168,7 +169,7 @@ class ListingFileService:
                 rows = _csv_rows(records, header or [], number)
             else:
                 rows = json_rows(whole, number + 1)
-            async for wave in _ahead(_waves(rows)):
+            async for wave in _ahead(_waves(rows, job.agent_id)):
                 number = wave[-1].number
                 await self._apply(tx, job, wave, outcome)
         except Unreadable as error:
@@ -212,13 +213,14 @@ class ListingFileService:
         sound = [row for row in rows if not row.faults and _is_of(row, job, agents, outcome)]
         if not sound:
             return
-        known = await self._files.known(tx, agents, {row.external_id or "" for row in sound})
+        agent_ids, external_ids = zip(*(row.name(job.agent_id) for row in sound), strict=True)
+        known = await self._files.known(tx, {*agent_ids}, {*external_ids})
         new, old = [], []
         for row in sound:
-            listing = known.get(row.external_id or "")
+            listing = known.get(row.name(job.agent_id))
             try:
                 if listing is None:
-                    new.append((row, _draft(row, agents[row.list_agent_id or job.agent_id])))
+                    new.append((row, _draft(row, agents[row.name(job.agent_id)[0]])))
                 else:
                     old.append((row, listing, _rewritten(row, listing)))
             except DomainError as error:
@@ -336,19 +338,20 @@ async def _ahead(waves: AsyncGenerator[list[Row]]) -> AsyncIterator[list[Row]]:
             await asyncio.wait([coming])
 
 
-async def _waves(rows: Iterable[Row]) -> AsyncGenerator[list[Row]]:
-    """`rows` in lists of WAVE at most, none with an external id twice; others get a turn in between."""
+async def _waves(rows: Iterable[Row], importer: uuid.UUID) -> AsyncGenerator[list[Row]]:
+    """`rows` in lists of WAVE at most, none with a listing twice; others get a turn in between."""
     wave: list[Row] = []
-    seen: set[str] = set()
+    seen: set[ExternalName] = set()
     for place, row in enumerate(rows):
         if place % TURN == 0:
             await asyncio.sleep(0)
-        if len(wave) == WAVE or row.external_id in seen:
+        name = row.name(importer)
+        if len(wave) == WAVE or name in seen:
             yield wave
             wave, seen = [], set()
         wave.append(row)
         if row.external_id is not None:
-            seen.add(row.external_id)
+            seen.add(name)
     if wave:
         yield wave
 
@@ -359,7 +362,7 @@ def _csv_rows(records: Iterable[list[str]], header: list[str], before: int) -> I
 
 def _is_of(row: Row, job: Import, agents: Mapping[uuid.UUID, Agent], outcome: Outcome) -> bool:
     """Whether the row's agent is one whom the import may act for."""
-    if (row.list_agent_id or job.agent_id) in agents:
+    if row.name(job.agent_id)[0] in agents:
         return True
     outcome.refuse(row, "list_agent_id", "must be you, or an agent of the office you administer")
     return False
@@ -375,8 +378,6 @@ def _draft(row: Row, agent: Agent) -> Listing:
 
 def _rewritten(row: Row, listing: Listing) -> dict[str, Any]:
     """What `row` changes of `listing`; raises what makes that impossible."""
-    if row.list_agent_id not in (None, listing.list_agent_id):
-        raise Conflict("A listing keeps its agent: another one of hers has this external_id.")
     changes = changes_of(listing, row.columns)
     if changes:
         wanted = listing._replace(**changes)

@@ -354,6 +354,36 @@ async def test_the_offices_admin_imports_for_its_agents_and_exports_them(
         await Sender(agents, tokens.person()).send(content)
 
 
+async def test_an_external_id_is_its_agents_own(
+    agents: Running, tokens: Tokens, asha: Lister, asha_sends: Sender, make_lister: MakeLister
+) -> None:
+    boss = await make_lister(office_id=asha.office_id)
+    token = tokens.person("agent", "office_admin", agent_id=boss.agent_id, office_id=asha.office_id)
+    broker = Sender(agents, token)
+    hers, his = {"list_agent_id": str(asha.agent_id)}, {"list_agent_id": str(boss.agent_id)}
+    await asha_sends.imported(json_lines(row("1", list_price=8)))
+    assert counts(await broker.imported(json_lines(row("1", list_price=1)))) == (1, 1, 0, 0, 0)
+
+    async def prices() -> dict[str, int]:
+        found = await broker.stub.ExportListings(pb.ExportListingsRequest())
+        return {listing.list_agent_id: listing.list_price for listing in found.listings}
+
+    assert await prices() == {str(asha.agent_id): 8, str(boss.agent_id): 1}
+    # His own, whether he names himself or not, is one listing: the last row of it holds.
+    rows = [row("1", list_price=2), row("1", list_price=9, **hers), row("1", list_price=3, **his)]
+    assert counts(await broker.imported(json_lines(*rows))) == (3, 0, 3, 0, 0)
+    assert await prices() == {str(asha.agent_id): 9, str(boss.agent_id): 3}
+
+
+async def test_a_cell_that_is_too_long_is_a_fault_of_its_row_alone(asha_sends: Sender) -> None:
+    cells = ("x" * 131_073, "y" * (LONGEST_REST + 1), "A flat.")
+    rows = (f"{number},sale,apartment,{cell}\n" for number, cell in enumerate(cells))
+    content = "external_id,listing_type,property_type,public_remarks\n" + "".join(rows)
+    job = await asha_sends.imported(content.encode(), CSV)
+    assert counts(job) == (3, 1, 0, 0, 2)
+    assert await asha_sends.errors(job) == [(1, "", "row"), (2, "", "row")]
+
+
 async def test_a_home_is_live_once_among_the_rows_too(asha_sends: Sender) -> None:
     unit = {
         "unit_id": str(new_id()),

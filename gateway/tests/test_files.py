@@ -10,8 +10,10 @@ import grpc
 import orjson
 import pytest
 
+from auth_service.access_tokens import LIFETIME_SECONDS
 from devstack.testing_service import Tokens
 from gateway import files
+from gateway.contract import load_contract
 from gateway.errors import EdgeError
 from gateway.exchange import Exchange
 from gateway.files import PIECE_BYTES
@@ -95,6 +97,37 @@ async def test_a_piece_that_got_no_answer_is_repeated(
     received.failures = [grpc.StatusCode.UNAVAILABLE] * 3
     answer = await gateway.client.post(IMPORT, content=b"abc", headers=agent | CSV)
     assert answer.status_code == 503
+
+
+async def test_a_file_whose_token_ends_on_the_way_is_the_same_one_when_sent_again_with_a_new_token(
+    gateway: Running, received: Received, peer: Peer, tokens: Tokens
+) -> None:
+    async def expires(request: Any, context: Any) -> Any:
+        if len(received.pieces) == 1:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expired")
+        return await received.take(request, context)
+
+    user_id, agent_id = uuid.uuid4(), uuid.uuid4()
+    content = b"a" * 2 * PIECE_BYTES
+
+    async def send() -> Any:
+        who = bearer(tokens.agent(agent_id, user_id=user_id))
+        named = CSV | {"idempotency-key": "monday"}
+        return await gateway.client.post(IMPORT, content=content, headers=who | named)
+
+    peer.replies["ImportListings"] = expires
+    refused = await send()
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+    peer.replies["ImportListings"] = received.take
+    again = await send()
+    assert again.status_code == 202
+    assert [piece.number for piece in received.pieces] == [0, 0, 1]
+    assert {piece.upload_id for piece in received.pieces} == {again.json()["id"]}
+
+
+def test_a_new_token_lives_as_long_as_the_longest_transfer() -> None:
+    lasts = [each.upload.max_seconds for each in load_contract().operations if each.upload]
+    assert max(*lasts, files.DOWNLOAD_SECONDS) <= LIFETIME_SECONDS
 
 
 async def test_a_refused_file_is_refused_in_the_envelope(
@@ -199,17 +232,25 @@ async def test_a_list_goes_out_as_json_lines(
     assert [line["id"] for line in lines] == ["listing-0", "listing-1", "listing-2"]
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(grpc.StatusCode.PERMISSION_DENIED, 403), (grpc.StatusCode.UNAUTHENTICATED, 401)],
+)
 async def test_an_export_that_fails_says_so_before_it_begins_and_breaks_off_after(
-    gateway: Running, peer: Peer, agent: dict[str, str]
+    gateway: Running,
+    peer: Peer,
+    agent: dict[str, str],
+    code: grpc.StatusCode,
+    status: int,
 ) -> None:
     async def fails(request: Any, context: Any) -> Any:
         if request.page_token == failing:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "as the test has it")
+            await context.abort(code, "as the test has it")
         return await export(request, context)
 
     peer.replies["ExportListings"] = fails
     failing = ""
-    assert (await gateway.client.get(EXPORT, headers=agent)).status_code == 403
+    assert (await gateway.client.get(EXPORT, headers=agent)).status_code == status
     assert (await gateway.client.get(EXPORT)).status_code == 401
     paged = await gateway.client.get(f"{EXPORT}?page_size=5", headers=agent)
     assert paged.status_code == 422

@@ -73,6 +73,9 @@ class ListingFileServiceServicer:
 
         The file is read after it has arrived. A row that is not valid is left out, one that can't be moved is stored as it is;
         both are among the errors. One file at a time.
+
+        Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
+        not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +97,9 @@ class ListingFileServiceServicer:
 
     def ExportListings(self, request, context):
         """One's own listings, or those of the office that one administers, in every status, as a file that can be imported.
+
+        Refresh the access token first: it must be good until the last listing. A file that ends too early, for this or any other
+        reason, is broken off: its body is chunked and has no last chunk, which every HTTP client reports as an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,13 +45,20 @@ class ListingFileServiceStub:
 
     The file is read after it has arrived. A row that is not valid is left out, one that can't be moved is stored as it is;
     both are among the errors. One file at a time.
+
+    Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
+    not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
     """
     GetListingImport: _grpc.UnaryUnaryMultiCallable[_listing_files_pb2.GetListingImportRequest, _listing_files_pb2.ListingImport]
     """How far an import of one's own has come."""
     ListListingImportErrors: _grpc.UnaryUnaryMultiCallable[_listing_files_pb2.ListListingImportErrorsRequest, _listing_files_pb2.ListListingImportErrorsResponse]
     """What was wrong with the rows of an import of one's own, as a file. Kept for a week."""
     ExportListings: _grpc.UnaryUnaryMultiCallable[_listing_files_pb2.ExportListingsRequest, _listing_files_pb2.ExportListingsResponse]
-    """One's own listings, or those of the office that one administers, in every status, as a file that can be imported."""
+    """One's own listings, or those of the office that one administers, in every status, as a file that can be imported.
+
+    Refresh the access token first: it must be good until the last listing. A file that ends too early, for this or any other
+    reason, is broken off: its body is chunked and has no last chunk, which every HTTP client reports as an error.
+    """
 
 @_typing.type_check_only
 class ListingFileServiceAsyncStub(ListingFileServiceStub):
@@ -70,13 +77,20 @@ class ListingFileServiceAsyncStub(ListingFileServiceStub):
 
     The file is read after it has arrived. A row that is not valid is left out, one that can't be moved is stored as it is;
     both are among the errors. One file at a time.
+
+    Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
+    not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
     """
     GetListingImport: _aio.UnaryUnaryMultiCallable[_listing_files_pb2.GetListingImportRequest, _listing_files_pb2.ListingImport]  # type: ignore[assignment]
     """How far an import of one's own has come."""
     ListListingImportErrors: _aio.UnaryUnaryMultiCallable[_listing_files_pb2.ListListingImportErrorsRequest, _listing_files_pb2.ListListingImportErrorsResponse]  # type: ignore[assignment]
     """What was wrong with the rows of an import of one's own, as a file. Kept for a week."""
     ExportListings: _aio.UnaryUnaryMultiCallable[_listing_files_pb2.ExportListingsRequest, _listing_files_pb2.ExportListingsResponse]  # type: ignore[assignment]
-    """One's own listings, or those of the office that one administers, in every status, as a file that can be imported."""
+    """One's own listings, or those of the office that one administers, in every status, as a file that can be imported.
+
+    Refresh the access token first: it must be good until the last listing. A file that ends too early, for this or any other
+    reason, is broken off: its body is chunked and has no last chunk, which every HTTP client reports as an error.
+    """
 
 class ListingFileServiceServicer(metaclass=_abc_1.ABCMeta):
     """Import and export of listings."""
@@ -98,6 +112,9 @@ class ListingFileServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The file is read after it has arrived. A row that is not valid is left out, one that can't be moved is stored as it is;
         both are among the errors. One file at a time.
+
+        Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
+        not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
         """
 
     @_abc_1.abstractmethod
@@ -122,6 +139,10 @@ class ListingFileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _listing_files_pb2.ExportListingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_listing_files_pb2.ExportListingsResponse, _abc.Awaitable[_listing_files_pb2.ExportListingsResponse]]:
-        """One's own listings, or those of the office that one administers, in every status, as a file that can be imported."""
+        """One's own listings, or those of the office that one administers, in every status, as a file that can be imported.
+
+        Refresh the access token first: it must be good until the last listing. A file that ends too early, for this or any other
+        reason, is broken off: its body is chunked and has no last chunk, which every HTTP client reports as an error.
+        """
 
 def add_ListingFileServiceServicer_to_server(servicer: ListingFileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

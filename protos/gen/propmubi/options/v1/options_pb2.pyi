@@ -425,10 +425,13 @@ upload: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions,
 """The body is a file, which the gateway hands on in pieces: one call of the RPC for each. Its request has the fields
 `upload_id`, `number`, `content`, `last` and `content_type`; its reply to the last piece is the answer. A repeated
 piece is the same piece: the gateway repeats one that got no answer, and a client that sends a file again under its
-Idempotency-Key sends the same upload.
+Idempotency-Key sends the same upload. The access token is looked at with each piece: a new one outlives any upload,
+and one that ends before the file does ends it with 401.
 """
 download: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Download]
-"""The pages of a List RPC, all of them, as one file: CSV or, for `Accept: application/jsonl`, JSON Lines."""
+"""The pages of a List RPC, all of them, as one file: CSV or, for `Accept: application/jsonl`, JSON Lines. The access
+token is looked at with each page. What ends a file before its end breaks its chunked body off.
+"""
 rules: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rules]
 """What the value must satisfy, at the gateway and for gRPC callers alike."""
 sensitive: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]

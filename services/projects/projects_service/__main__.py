@@ -14,6 +14,7 @@ from projects_service.projects.service import ProjectService
 from projects_service.projects.servicer import ProjectServicer
 from projects_service.settings import ProjectsSettings
 from projects_service.units.consumers import PeopleConsumers
+from projects_service.units.domain import HoldLimits
 from projects_service.units.repository import UnitRepository
 from projects_service.units.service import UnitService
 from projects_service.units.servicer import UnitServicer
@@ -29,13 +30,16 @@ LAPSE_SECONDS = 60.0
 
 def wire(service: Service) -> list[str]:
     """Put the servicers, consumers and timers on `service`; the gRPC services it then serves."""
+    settings = service.settings
+    assert isinstance(settings, ProjectsSettings)
     database, server = service.database, service.server.server
-    page_tokens = PageTokens(*clear(service.settings.cursor_key))
+    page_tokens = PageTokens(*clear(settings.cursor_key))
     builder_rows = BuilderRepository(database)
     builders = BuilderService(builder_rows)
     projects = ProjectService(ProjectRepository(database), builder_rows)
-    units = UnitService(UnitRepository(database))
-    leads = Leads(service.channel(service.settings.crm_target, leads_pb2.DESCRIPTOR))
+    limits = HoldLimits(buyer=settings.holds_per_buyer, agent=settings.holds_per_agent)
+    units = UnitService(UnitRepository(database), limits)
+    leads = Leads(service.channel(settings.crm_target, leads_pb2.DESCRIPTOR))
     add_BuilderServiceServicer_to_server(BuilderServicer(database, builders, page_tokens), server)
     add_ProjectServiceServicer_to_server(ProjectServicer(database, projects, page_tokens), server)
     add_UnitServiceServicer_to_server(UnitServicer(database, units, leads, page_tokens), server)

@@ -1,12 +1,12 @@
 """What a unit is, which moves it may make, and who has a claim on it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from chassis.errors import Conflict, InvalidArgument, Violation
+from chassis.errors import Conflict, InvalidArgument, RateLimited, Violation
 from projects_service.builders.domain import BuilderStatus, not_active
 from projects_service.projects.domain import ProjectStatus, on_sale
 
@@ -174,6 +174,23 @@ class Claim(Claimant):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldLimits:
+    """How many units of one project somebody may hold at a time: a buyer for herself, an agent for her leads."""
+
+    buyer: int
+    agent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold of somebody's: how long it lasts or lasted, and how long is left of it, less than nothing once it is over."""
+
+    unit_id: uuid.UUID
+    lasts: timedelta
+    left: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Buyer:
     """Somebody who buys."""
 
@@ -202,6 +219,25 @@ def moved(unit: Unit, move: str) -> Unit:
     if unit.status not in before:
         raise Conflict(f"Can't {move} a unit that is {unit.status}.", reason=REFUSALS.get(move))
     return replace(unit, status=after)
+
+
+def check_may_hold(unit_id: uuid.UUID, hers: Sequence[Hold], most: int) -> None:
+    """Whether somebody whose holds in the project are `hers` may hold one more unit of it, so that nobody keeps others
+    from it.
+
+    Raises Conflict when she holds `most` already, and RateLimited until the unit was free for as long as she had it.
+    """
+    if sum(hold.left > timedelta() for hold in hers) >= most:
+        raise Conflict(
+            f"You hold {most} units of the project, as many as one may: release one first.",
+            reason="HOLD_LIMIT_REACHED",
+        )
+    pause = max((hold.lasts + hold.left for hold in hers if hold.unit_id == unit_id), default=None)
+    if pause is not None and pause > timedelta():
+        raise RateLimited(
+            "You held this unit: it is there for others for as long as you had it.",
+            retry_after=pause.total_seconds(),
+        )
 
 
 def check_changeable(unit: Unit) -> None:

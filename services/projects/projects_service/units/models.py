@@ -71,6 +71,8 @@ Index(
     unique=True,
     postgresql_where=claims.c.ended_at.is_(None),
 )
+# What somebody holds, and held.
+Index("claims_user_id", claims.c.user_id, claims.c.created_at)
 
 bookings = Table(
     "bookings",

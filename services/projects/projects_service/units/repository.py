@@ -39,6 +39,7 @@ from projects_service.units.domain import (
     Claimant,
     ClaimEnd,
     ClaimKind,
+    Hold,
     Place,
     Sale,
     Unit,
@@ -48,6 +49,8 @@ from projects_service.units.models import bookings, claims, units
 
 # The clock frees so many units in one transaction.
 EXPIRE_BATCH = 100
+# How long the contract lets a hold last.
+LONGEST_HOLD = timedelta(days=1)
 
 _EXPIRED = and_(units.c.claim_expires_at.is_not(None), units.c.claim_expires_at <= func.now())
 # What the status is now: a hold that ran out is none, whether or not the sweep has been there.
@@ -217,6 +220,31 @@ class UnitRepository:
     async def claim(self, tx: Transaction, claim_id: uuid.UUID) -> Claim:
         found = await tx.execute(select(*_CLAIM).where(claims.c.id == claim_id))
         return _claim(found.mappings().one())
+
+    async def holds_of(
+        self, tx: Transaction, user_id: uuid.UUID, project_id: uuid.UUID
+    ) -> list[Hold]:
+        """A user's holds in a project, but those that are over for longer than they lasted; until the transaction ends
+        she gets no others there.
+        """
+        whose = func.hashtextextended(f"{user_id} {project_id}", 0)
+        await tx.execute(select(func.pg_advisory_xact_lock(whose)))
+        until = func.least(claims.c.expires_at, claims.c.ended_at, type_=claims.c.expires_at.type)
+        found = await tx.execute(
+            select(
+                claims.c.unit_id,
+                (until - claims.c.created_at).label("lasts"),
+                (until - func.now()).label("left"),
+            )
+            .join(units, units.c.id == claims.c.unit_id)
+            .where(
+                claims.c.user_id == user_id,
+                claims.c.kind == ClaimKind.HOLD,
+                claims.c.created_at > func.now() - 2 * LONGEST_HOLD,
+                units.c.project_id == project_id,
+            )
+        )
+        return [Hold(**row) for row in found.mappings()]
 
     async def add_claim(
         self,

@@ -22,8 +22,10 @@ from projects_service.units.domain import (
     Claimant,
     ClaimEnd,
     ClaimKind,
+    HoldLimits,
     Unit,
     check_changeable,
+    check_may_hold,
     check_price,
     lead_of_booking,
     moved,
@@ -39,8 +41,9 @@ _CHARGES = ("preferential_location_charge", "floor_rise_charge", "parking_charge
 class UnitService:
     """The use cases of units. Each takes the transaction that its caller opened."""
 
-    def __init__(self, units: UnitRepository) -> None:
+    def __init__(self, units: UnitRepository, limits: HoldLimits) -> None:
         self._units = units
+        self._limits = limits
 
     async def add(
         self, tx: Transaction, caller: Principal, project_id: uuid.UUID, unit: Mapping[str, Any]
@@ -113,11 +116,17 @@ class UnitService:
         lead_id: uuid.UUID | None,
         minutes: int | None,
     ) -> Claim:
-        """Hold a unit for `caller`, for a lead that she may see; raises Conflict unless it is free and on sale."""
+        """Hold a unit for `caller`, for a lead that she may see; raises Conflict unless it is free and on sale, and what
+        `check_may_hold` raises unless it is a unit of her own.
+        """
         unit = _seen(caller, await self._units.locked(tx, unit_id))
         unit.sale.check_open(today())
         unit = await self._freed(tx, unit)
         status = moved(unit, "hold").status
+        if caller.builder_id != unit.sale.builder_id:
+            hers = await self._units.holds_of(tx, caller.user_id, unit.project_id)
+            most = self._limits.buyer if caller.agent_id is None else self._limits.agent
+            check_may_hold(unit.id, hers, most)
         lasts = timedelta(minutes=minutes or HOLD_MINUTES)
         claim = await self._units.add_claim(
             tx, unit, ClaimKind.HOLD, _claimant(caller, lead_id), lasts

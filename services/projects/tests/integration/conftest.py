@@ -16,6 +16,7 @@ from projects_service.builders.repository import BuilderRepository
 from projects_service.projects.repository import ProjectRepository
 from projects_service.projects.service import ProjectService
 from projects_service.settings import ProjectsSettings
+from projects_service.units.domain import HoldLimits
 from projects_service.units.repository import UnitRepository
 from projects_service.units.service import UnitService
 from propmubi.crm.v1 import leads_pb2
@@ -168,7 +169,7 @@ class Sales:
 
     def service_of_units(self) -> UnitService:
         """What the timer sweeps with."""
-        return UnitService(UnitRepository(self.running.database))
+        return UnitService(UnitRepository(self.running.database), HoldLimits(buyer=1, agent=1))
 
     async def events(self, aggregate_id: str | None = None) -> list[str]:
         """The names of the events so far, of one aggregate or of all."""

@@ -171,10 +171,10 @@ async def test_the_sweep_frees_expired_holds_and_tells_it_once(sales: Any) -> No
 
 async def test_who_may_release_a_hold(sales: Any) -> None:
     unit, office_id = await sales.unit(), uuid.uuid4()
-    agent = sales.tokens.agent(office_id=office_id)
     release = pb.ReleaseUnitRequest(unit_id=unit.id)
     broker = sales.tokens.person("agent", "office_admin", office_id=office_id)
-    for token in (agent, broker, sales.token):
+    agents = [sales.tokens.agent(office_id=office_id) for _ in range(3)]
+    for agent, token in zip(agents, (agents[0], broker, sales.token), strict=True):
         await hold(sales, unit.id, agent)
         for stranger in (sales.tokens.person(), sales.tokens.agent(office_id=office_id)):
             with pytest.raises(Conflict) as refused:

@@ -96,6 +96,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The builder is not verified."""
     ERROR_CODE_PROJECT_INCOMPLETE: _ErrorCode.ValueType  # 104
     """The project lacks something that its registration needs; `details` names each."""
+    ERROR_CODE_HOLD_LIMIT_REACHED: _ErrorCode.ValueType  # 105
+    """The caller holds as many units of the project as one may at a time."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a call failed."""
@@ -172,4 +174,6 @@ ERROR_CODE_BUILDER_NOT_ACTIVE: ErrorCode.ValueType  # 103
 """The builder is not verified."""
 ERROR_CODE_PROJECT_INCOMPLETE: ErrorCode.ValueType  # 104
 """The project lacks something that its registration needs; `details` names each."""
+ERROR_CODE_HOLD_LIMIT_REACHED: ErrorCode.ValueType  # 105
+"""The caller holds as many units of the project as one may at a time."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015

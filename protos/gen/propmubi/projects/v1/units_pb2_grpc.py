@@ -141,6 +141,10 @@ class UnitServiceServicer:
 
         The price stands still meanwhile. A unit that is not free, the caller's own holds included, is
         answered with UNIT_NOT_AVAILABLE, a project that is not on sale with PROJECT_NOT_SELLING.
+
+        So that nobody keeps others from a project, one holds so many of its units at a time and no more
+        (HOLD_LIMIT_REACHED), and a unit that one held only after it was free for as long (RATE_LIMITED,
+        with `Retry-After`). Neither is asked of the project's own builder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

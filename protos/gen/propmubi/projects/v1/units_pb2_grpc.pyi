@@ -55,6 +55,10 @@ class UnitServiceStub:
 
     The price stands still meanwhile. A unit that is not free, the caller's own holds included, is
     answered with UNIT_NOT_AVAILABLE, a project that is not on sale with PROJECT_NOT_SELLING.
+
+    So that nobody keeps others from a project, one holds so many of its units at a time and no more
+    (HOLD_LIMIT_REACHED), and a unit that one held only after it was free for as long (RATE_LIMITED,
+    with `Retry-After`). Neither is asked of the project's own builder.
     """
     ReleaseUnit: _grpc.UnaryUnaryMultiCallable[_units_pb2.ReleaseUnitRequest, _units_pb2.Unit]
     """End a hold: held → available.
@@ -100,6 +104,10 @@ class UnitServiceAsyncStub(UnitServiceStub):
 
     The price stands still meanwhile. A unit that is not free, the caller's own holds included, is
     answered with UNIT_NOT_AVAILABLE, a project that is not on sale with PROJECT_NOT_SELLING.
+
+    So that nobody keeps others from a project, one holds so many of its units at a time and no more
+    (HOLD_LIMIT_REACHED), and a unit that one held only after it was free for as long (RATE_LIMITED,
+    with `Retry-After`). Neither is asked of the project's own builder.
     """
     ReleaseUnit: _aio.UnaryUnaryMultiCallable[_units_pb2.ReleaseUnitRequest, _units_pb2.Unit]  # type: ignore[assignment]
     """End a hold: held → available.
@@ -178,6 +186,10 @@ class UnitServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The price stands still meanwhile. A unit that is not free, the caller's own holds included, is
         answered with UNIT_NOT_AVAILABLE, a project that is not on sale with PROJECT_NOT_SELLING.
+
+        So that nobody keeps others from a project, one holds so many of its units at a time and no more
+        (HOLD_LIMIT_REACHED), and a unit that one held only after it was free for as long (RATE_LIMITED,
+        with `Retry-After`). Neither is asked of the project's own builder.
         """
 
     @_abc_1.abstractmethod

@@ -54,7 +54,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     timeline = ActivityService(activities, leads, pipeline)
     owners = {"listing": agents, "project": projects}
     intake = EnquiryService(enquiries, leads, activities, pipeline, owners)
-    telling = NoticeService(leads, agents, sms)
+    telling = NoticeService(leads, agents, sms, most_an_hour=settings.notices_per_hour)
     batches = EnquiryBatches(database, intake)
     add_LeadServiceServicer_to_server(
         LeadServicer(database, pipeline, intake, batches, page_tokens), server

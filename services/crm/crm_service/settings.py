@@ -20,3 +20,5 @@ class CrmSettings(SmsSettings):
     # How often to look for leads that nobody owns, and for text messages to send.
     assign_every_seconds: float = Field(default=5.0, gt=0)
     notify_every_seconds: float = Field(default=1.0, gt=0)
+    # How many text messages about leads an agent gets in an hour; one more tells her that there are others.
+    notices_per_hour: int = Field(default=20, ge=1, le=1000)

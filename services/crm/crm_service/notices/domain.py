@@ -21,12 +21,18 @@ class Notice:
     lead_id: uuid.UUID | None
     rera_valid_to: date | None
     agent_id: uuid.UUID
+    # Which one about a lead it is among the agent's of an hour by the clock: 1 is the first.
+    place: int | None
     created_at: datetime
 
     def still_news(self, lead: Lead, now: datetime) -> bool:
         """Whether the agent still is to be told of `lead`."""
         hers = lead.owner_agent_id == self.agent_id and lead.is_open
         return hers and now - self.created_at <= STALE
+
+    def beyond(self, most_an_hour: int) -> int:
+        """How many too many she was to have of its hour, up to this one: the first is told as `body_about_more`."""
+        return max(0, (self.place or 0) - most_an_hour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,14 @@ def body_about(lead: Lead, subject: str) -> str:
     return (
         f"New enquiry from {lead.contact.full_name[:LONGEST_NAME]}, {reach}, about {subject}."
         f" Please answer by {due:%-d %b, %H:%M}."
+    )
+
+
+def body_about_more(most_an_hour: int) -> str:
+    """The message in place of all that an hour has beyond so many."""
+    return (
+        f"You have more than {most_an_hour} new enquiries within the hour:"
+        " the rest are in your pipeline, without a message each."
     )
 
 

@@ -1,6 +1,6 @@
 """The table of notices."""
 
-from sqlalchemy import Column, Date, DateTime, Index, SmallInteger, Table, Uuid, func
+from sqlalchemy import Column, Date, DateTime, Index, Integer, SmallInteger, Table, Uuid, func
 
 from crm_service.metadata import metadata
 
@@ -14,10 +14,13 @@ notices = Table(
     Column("lead_id", Uuid),
     Column("rera_valid_to", Date),
     Column("agent_id", Uuid, nullable=False),
+    # Which one about a lead it is among the agent's of an hour, from its first claim on.
+    Column("place", Integer),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("claimed_until", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # When it was sent, or given up.
     Column("ended_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+Index("notices_agent_id", notices.c.agent_id, notices.c.created_at)
 Index("notices_waiting", notices.c.claimed_until, postgresql_where=notices.c.ended_at.is_(None))

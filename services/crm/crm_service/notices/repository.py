@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from datetime import date, timedelta
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, Uuid, bindparam, func, insert, select, text, update
 
 from chassis.database import Database, Transaction
 from chassis.ids import new_id
@@ -13,6 +13,23 @@ from crm_service.notices.domain import Notice
 from crm_service.notices.models import notices
 
 CLAIM = timedelta(seconds=60)
+# The advisory lock of who gives places.
+_PLACES = 0x6E6F7469636573
+# Behind those of the same agent and hour that have their places, and those that get them now, in their order.
+_CLAIM = text(f"""
+    update notices set claimed_until = now() + :claim, attempts = attempts + 1, place = coalesce(place, (
+        select nullif(count(*), 0) from notices as other
+        where other.agent_id = notices.agent_id
+        and other.created_at >= date_trunc('hour', notices.created_at, 'UTC')
+        and other.created_at < date_trunc('hour', notices.created_at, 'UTC') + interval '1 hour'
+        and (other.place is not null or other.id = any(:ids) and other.id <= notices.id)
+        and other.lead_id is not null and notices.lead_id is not null
+    ))
+    where id = any(:ids)
+    returning {", ".join(field.name for field in fields(Notice))}
+    """).bindparams(  # noqa: S608  Its names are those of a Notice.
+    bindparam("ids", type_=ARRAY(Uuid())), claim=CLAIM
+)
 
 
 class NoticeRepository:
@@ -34,20 +51,17 @@ class NoticeRepository:
         )
 
     async def claim(self, tx: Transaction, limit: int) -> list[Notice]:
-        """Notices to send, nobody else's for as long as CLAIM."""
-        waiting = (
+        """Notices to send, nobody else's for as long as CLAIM; those about leads have their places."""
+        # Who claims at the same time would give the same places.
+        await tx.execute(select(func.pg_advisory_xact_lock(_PLACES)))
+        waiting = await tx.execute(
             select(notices.c.id)
             .where(notices.c.ended_at.is_(None), notices.c.claimed_until <= func.now())
             .order_by(notices.c.claimed_until)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        claimed = await tx.execute(
-            update(notices)
-            .where(notices.c.id.in_(waiting))
-            .values(claimed_until=func.now() + CLAIM, attempts=notices.c.attempts + 1)
-            .returning(*(notices.c[field.name] for field in fields(Notice)))
-        )
+        claimed = await tx.execute(_CLAIM, {"ids": [*waiting.scalars()]})
         return [Notice(**row) for row in claimed.mappings()]
 
     async def end(self, tx: Transaction, notice_ids: Sequence[uuid.UUID]) -> None:

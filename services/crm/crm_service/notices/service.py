@@ -14,9 +14,11 @@ from crm_service.clients import Agents
 from crm_service.leads.domain import Lead
 from crm_service.leads.repository import LeadRepository
 from crm_service.notices.domain import (
+    STALE,
     STALE_REGISTRATION,
     Notice,
     body_about,
+    body_about_more,
     body_about_registration,
 )
 
@@ -26,10 +28,13 @@ log = structlog.get_logger()
 class NoticeService:
     """The use cases of notices."""
 
-    def __init__(self, leads: LeadRepository, agents: Agents, sms: SmsProvider) -> None:
+    def __init__(
+        self, leads: LeadRepository, agents: Agents, sms: SmsProvider, *, most_an_hour: int
+    ) -> None:
         self._leads = leads
         self._agents = agents
         self._sms = sms
+        self._most_an_hour = most_an_hour
 
     async def send(self, claimed: Sequence[Notice]) -> list[uuid.UUID]:
         """Send claimed notices, outside any transaction; those to which that is the end."""
@@ -62,11 +67,25 @@ class NoticeService:
         return True
 
     async def _about(self, notice: Notice, lead: Lead) -> tuple[str, str] | None:
-        """Phone and words; None for what is no news any more."""
-        if not notice.still_news(lead, datetime.now(UTC)):
+        """Phone and words; None for what is no news any more, or one too many."""
+        beyond = notice.beyond(self._most_an_hour)
+        if beyond == 1:
+            return await self._about_more(notice)
+        if beyond or not notice.still_news(lead, datetime.now(UTC)):
             return None
         phone, subject = await self._phone_and_subject(lead, notice)
         return phone, body_about(lead, subject)
+
+    async def _about_more(self, notice: Notice) -> tuple[str, str] | None:
+        """The same of all that an hour has too many, whatever became of the lead that was the first of them."""
+        if datetime.now(UTC) - notice.created_at > STALE:
+            return None
+        log.warning("agent has more leads than she is told of", agent_id=str(notice.agent_id))
+        try:
+            phone = await self._agents.phone_of(notice.agent_id)
+        except NotFound:
+            return None
+        return phone, body_about_more(self._most_an_hour)
 
     async def _about_registration(self, notice: Notice) -> tuple[str, str] | None:
         """The same of a registration: no news when it was renewed meanwhile."""

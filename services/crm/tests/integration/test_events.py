@@ -183,7 +183,7 @@ async def test_all_that_waits_is_claimed_in_one_go(crm: Any, sms_file: Path) -> 
     )
     leads, notices = LeadRepository(service.database), NoticeRepository(service.database)
     async with open_sms(service.settings) as sms:
-        telling = NoticeService(leads, Agents(channel, service.own_token), sms)
+        telling = NoticeService(leads, Agents(channel, service.own_token), sms, most_an_hour=1000)
         timers = NoticeTimers(service.database, notices, telling)
         lead_id = uuid.UUID(await enquire(crm, asha))
         async with service.database.transaction() as tx:

@@ -1,5 +1,7 @@
 """Agents are told of their leads by Twilio's real client, before a stand-in that takes, refuses or loses messages."""
 
+import asyncio
+from collections import Counter
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,10 +11,17 @@ from pydantic import SecretStr
 from chassis import sms
 from chassis.india import today
 from chassis.sms import SmsSettings
+from crm_service.notices.domain import Notice
+from crm_service.notices.repository import NoticeRepository
+from crm_service.settings import CrmSettings
 from devstack.testing_sms import Twilio
 from propmubi.agents.v1.events_pb2 import AgentRegistrationExpiring
+from propmubi.crm.v1.leads_pb2 import ListLeadsRequest
 from services.crm.tests.integration.conftest import Agent
+from services.crm.tests.integration.test_enquiries import enquiry
 from services.crm.tests.integration.test_events import applied, enquire, eventually
+
+PER_HOUR = CrmSettings.model_fields["notices_per_hour"].default
 
 
 @pytest.fixture
@@ -109,3 +118,95 @@ async def test_who_renewed_in_time_or_is_no_agent_any_more_is_not_told(
 
     await eventually(both)
     assert twilio.received == []
+
+
+async def hold_back(crm: Any) -> None:
+    """Keep the timer from sending, until `let_go`."""
+    await change(
+        crm,
+        "insert into lease values ('timer/send notices', gen_random_uuid(), 'infinity')"
+        " on conflict (name) do update set holder = excluded.holder, expires_at = 'infinity'"
+        " returning name",
+    )
+
+
+async def let_go(crm: Any) -> None:
+    await change(crm, "delete from lease where name = 'timer/send notices' returning name")
+
+
+async def enquire_often(crm: Any, agent: Agent, times: int) -> None:
+    """As many strangers enquire about one listing, all of them within one hour."""
+    listing_id = crm.peers.add_listing(agent)
+    asked = [enquiry(listing_id=listing_id, phone=f"98765{number:05}") for number in range(times)]
+    await asyncio.gather(*map(crm.leads().CreateEnquiry, asked))
+    moment = "date_trunc('hour', now(), 'UTC') + interval '59 minutes'"
+    await change(crm, f"update notices set created_at = {moment} returning id")
+
+
+async def all_ended(crm: Any) -> None:
+    async def look() -> bool:
+        return not await change(crm, "select id from notices where ended_at is null")
+
+    await eventually(look)
+
+
+async def test_beyond_so_many_an_hour_one_message_says_that_there_are_more(
+    crm: Any, twilio: Twilio
+) -> None:
+    asha, ravi = crm.peers.add_agent(), crm.peers.add_agent(phone="+919812345679")
+    await hold_back(crm)
+    await enquire_often(crm, asha, PER_HOUR + 5)
+    await enquire_often(crm, ravi, 1)
+    await let_go(crm)
+    await all_ended(crm)
+    assert Counter(received["form"]["To"] for received in twilio.received) == {
+        asha.phone: PER_HOUR + 1,
+        ravi.phone: 1,
+    }
+    [more] = [
+        received["form"]["Body"]
+        for received in twilio.received
+        if "pipeline" in received["form"]["Body"]
+    ]
+    assert f"more than {PER_HOUR} new enquiries" in more
+    pipeline = await crm.leads(crm.token_of(asha)).ListLeads(ListLeadsRequest(page_size=100))
+    assert len(pipeline.leads) == PER_HOUR + 5  # None is lost.
+
+    # The next hour is another.
+    await change(crm, "update notices set created_at = created_at - interval '1 hour' returning id")
+    await enquire(crm, asha)
+    await all_ended(crm)
+    told = [received["form"]["To"] for received in twilio.received]
+    assert told.count(asha.phone) == PER_HOUR + 2
+
+
+async def test_that_there_are_more_is_told_though_the_first_of_them_is_no_news(
+    crm: Any, twilio: Twilio
+) -> None:
+    asha = crm.peers.add_agent()
+    await hold_back(crm)
+    await enquire_often(crm, asha, PER_HOUR + 1)
+    await change(crm, "update leads set stage = 'junk' returning id")
+    await let_go(crm)
+    await all_ended(crm)
+    [told] = twilio.received
+    assert "pipeline" in told["form"]["Body"]
+
+
+async def test_who_claims_at_the_same_time_gives_each_place_once_and_for_good(crm: Any) -> None:
+    asha = crm.peers.add_agent()
+    await hold_back(crm)
+    await enquire_often(crm, asha, 20)
+    notices = NoticeRepository(crm.running.database)
+
+    async def claim(limit: int) -> list[Notice]:
+        async with crm.running.database.transaction() as tx:
+            return await notices.claim(tx, limit)
+
+    claimed = [
+        notice for some in await asyncio.gather(*(claim(5) for _ in range(4))) for notice in some
+    ]
+    places = {notice.id: notice.place for notice in claimed}
+    assert (len(claimed), set(places.values())) == (20, set(range(1, 21)))
+    await change(crm, "update notices set claimed_until = now() returning id")
+    assert {notice.id: notice.place for notice in await claim(20)} == places

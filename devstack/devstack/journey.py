@@ -4,14 +4,11 @@
 what it expects ends it with a `Difference`.
 """
 
-import json
-import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,6 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
+from devstack.conversation import PATIENCE_SECONDS, Conversation, Difference, Person, new_phone
 from devstack.platform import DEVELOPMENT, Platform
 from devstack.process import Problem
 
@@ -27,30 +25,19 @@ from devstack.process import Problem
 EVENT_SECONDS = 2.0
 # How long the gateway keeps what the public is answered, in seconds.
 KEPT_SECONDS = 2.0
-# How long we wait for anything at all.
-PATIENCE_SECONDS = 10.0
-LOOK_AGAIN_SECONDS = 0.05
 UNITS = 40
+QUESTION = "Is it free for a visit on Saturday?"
+ANSWER = "Saturday at eleven suits him."
+# What the lead's timeline tells in the end: kinds of entries, the stages they led to, and words of theirs.
+STORY = (
+    ("message", "assigned", QUESTION),
+    ("call", None, ANSWER),
+    ("system", None, "A unit is held for her until"),
+    ("system", "booked", "A unit was booked."),
+)
 
 
-class Difference(Exception):
-    """The platform did something else than the journey expects."""
-
-
-@dataclass
-class Person:
-    """Somebody with a phone, and her tokens once she is signed in."""
-
-    name: str
-    phone: str
-    tokens: dict[str, Any] | None = None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.tokens['access_token']}"} if self.tokens else {}
-
-
-class Journey:
+class Journey(Conversation):
     """One run of it. Each run has people of its own, so that it can be run again and again."""
 
     def __init__(
@@ -62,10 +49,7 @@ class Journey:
         admin_phone: str,
         say: Callable[[str], object],
     ) -> None:
-        self._http = http
-        self._outbox = outbox
-        self._logs = logs
-        self._say = say
+        super().__init__(http, outbox=outbox, logs=logs, say=say)
         self.admin = Person("The administrator", admin_phone)
         self.asha = Person("Asha, an agent", new_phone())
         self.vikram = Person("Vikram, another agent", new_phone())
@@ -97,8 +81,6 @@ class Journey:
         for key in answer["keys"]:
             times = f"from {key['not_before']} until {key['retires_at']}"
             self._step(f"key {key['kid']}", f"signs {times}")
-
-    # ── the steps ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _sign_in(self, person: Person) -> None:
         sent = self._lines_of_outbox()
@@ -189,7 +171,7 @@ class Journey:
             "listing_id": listing["id"],
             "full_name": "Rohan Deshmukh",
             "phone": self.rohan.phone,
-            "message": "Is it free for a visit on Saturday?",
+            "message": QUESTION,
         }
         answer = self._send("POST", "/v1/enquiries", self.rohan, json=enquiry, status=201)
         lead_id = answer.json()["id"]
@@ -222,7 +204,7 @@ class Journey:
     def _respond(self, lead: dict[str, Any]) -> None:
         path = f"/v1/leads/{lead['id']}"
         self._call("GET", path, self.vikram, status=404)
-        call = {"kind": "call", "text": "Saturday at eleven suits him."}
+        call = {"kind": "call", "text": ANSWER}
         self._call("POST", f"{path}/activities", self.asha, json=call, status=201)
         answered = self._call("GET", path, self.asha)
         self._step(
@@ -266,6 +248,9 @@ class Journey:
         self._step(f"who types {name[:-2]} is told of it", name)
         return units[0]
 
+    def _create(self, path: str, **resource: Any) -> Any:
+        return self._call("POST", path, self.meera, json=resource, status=201)
+
     def _suggests(self, name: str, project_id: str) -> bool:
         found = self._call("GET", f"/v1/suggest?q={quote(name[:-2])}")["places"]
         return any(place.get("id") == project_id for place in found)
@@ -295,92 +280,25 @@ class Journey:
 
     def _read_timeline(self, lead: dict[str, Any]) -> None:
         path = f"/v1/leads/{lead['id']}/activities"
-        activities = self._call("GET", path, self.asha)["activities"]
-        stages = [
-            activity["to_stage"] for activity in reversed(activities) if "to_stage" in activity
-        ]
-        self._expect(stages[-1], "booked")
+        timeline = self._call("GET", path, self.asha)["activities"][::-1]
+        check_story(timeline)
+        stages = [entry["to_stage"] for entry in timeline if "to_stage" in entry]
         self._step(
-            "The timeline tells the whole story", f"{len(activities)} entries: {' → '.join(stages)}"
+            "The timeline tells the whole story", f"{len(timeline)} entries: {' → '.join(stages)}"
         )
-        for activity in reversed(activities):
+        for activity in timeline:
             self._say(f"     {activity['created_at']}  {activity['kind']:8} {activity['text']}")
 
-    # ── how it speaks with the platform ────────────────────────────────────────────────────────────────────────
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        person: Person | None = None,
-        *,
-        status: int = 200,
-        **request: Any,
-    ) -> httpx.Response:
-        headers = {**request.pop("headers", {}), **(person.headers if person else {})}
-        try:
-            answer = self._http.request(method, path, headers=headers, **request)
-        except httpx.TransportError as error:
-            raise Difference(
-                f"{method} {path}: {error}. Is the platform running (`make up`)?"
-            ) from error
-        if answer.status_code != status:
-            raise Difference(
-                f"{method} {path}: {answer.status_code} instead of {status}: {answer.text}"
-            )
-        return answer
-
-    def _call(self, method: str, path: str, person: Person | None = None, **request: Any) -> Any:
-        return self._send(method, path, person, **request).json()
-
-    def _create(self, path: str, **resource: Any) -> Any:
-        return self._call("POST", path, self.meera, json=resource, status=201)
-
-    def _expect(self, actual: object, expected: object) -> None:
-        if actual != expected:
-            raise Difference(f"{actual!r} instead of {expected!r}")
-
-    def _step(self, what: str, shows: str) -> None:
-        self._say(f"  ✓  {what}\n       {shows}")
-
-    def _wait(self, what: str, look: Callable[[], Any], *, within: float = PATIENCE_SECONDS) -> Any:
-        """What `look` finds, as soon as it finds something."""
-        give_up = time.monotonic() + within
-        while not (found := look()):
-            if time.monotonic() > give_up:
-                raise Difference(f"{what} did not come within {within:g} s")
-            time.sleep(LOOK_AGAIN_SECONDS)  # Nothing tells us when another process is done.
-        return found
-
-    def _lines_of_outbox(self) -> int:
-        return len(_json_lines(self._outbox))
-
-    def _code_for(self, phone: str, after: int) -> str | None:
-        bodies = [sms["body"] for sms in _json_lines(self._outbox)[after:] if sms["to"] == phone]
-        found = re.search(r"\b\d{6}\b", bodies[-1]) if bodies else None
-        return found.group() if found else None
-
-    def _sms_to(self, phone: str, word: str) -> str | None:
-        bodies = [sms["body"] for sms in _json_lines(self._outbox) if sms["to"] == phone]
-        return next((body for body in bodies if word in body.lower()), None)
-
-    def _trace_id_of(self, correlation_id: str) -> str | None:
-        lines = _json_lines(self._logs / "gateway.log")
-        traces = [
-            line.get("trace_id") for line in lines if line.get("correlation_id") == correlation_id
-        ]
-        return next(filter(None, traces), None)
-
-    def _traced(self, service: str, trace: str, statement: str) -> list[dict[str, Any]]:
-        lines = [
-            line
-            for line in _json_lines(self._logs / f"{service}.log")
-            if line.get("trace_id") == trace
-        ]
-        complete = any(statement in line.get("statement", "").upper() for line in lines) and any(
-            line["event"] == "rpc" for line in lines
-        )
-        return lines if complete else []
+def check_story(timeline: Iterable[Mapping[str, Any]]) -> None:
+    """Raises Difference unless the entries of a timeline, oldest first, tell each part of STORY, in its order."""
+    rest = iter(timeline)
+    for kind, stage, words in STORY:
+        if not any(
+            entry["kind"] == kind and entry.get("to_stage") == stage and words in entry["text"]
+            for entry in rest
+        ):
+            raise Difference(f"the timeline does not tell, in its place, of a {kind}: {words}")
 
 
 @contextmanager
@@ -430,17 +348,5 @@ def _project(locality: str) -> dict[str, Any]:
     }
 
 
-def new_phone() -> str:
-    """A number of this run; the SMS provider `file` contacts nobody."""
-    return f"+9190{secrets.randbelow(10**8):08}"
-
-
 def _days_from_now(days: int) -> str:
     return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]

@@ -8,7 +8,8 @@ import asyncpg
 import httpx
 
 from devstack import secretfile
-from devstack.journey import Journey, Person, new_phone
+from devstack.conversation import Person, new_phone
+from devstack.journey import Journey
 from devstack.platform import Platform
 from devstack.testing_platform import RunningPlatform
 

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from devstack.journey import Person
+from devstack.conversation import Person
 from devstack.testing_platform import RunningPlatform
 from devstack.testing_town import Town
 

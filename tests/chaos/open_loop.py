@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from devstack.journey import new_phone
+from devstack.conversation import new_phone
 from devstack.testing_town import REQUEST_SECONDS, Town
 
 PER_SECOND = int(os.environ.get("CHAOS_PER_SECOND", "50"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.journey import new_phone
+from devstack.conversation import new_phone
 from devstack.testing_platform import RunningPlatform
 
 ROOT = Path(__file__).parents[2]

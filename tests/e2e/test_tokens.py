@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from auth_service.signing_keys.domain import Cipher
 from chassis.grpc_server import allowed_callers
 from devstack import secretfile
-from devstack.journey import Person
+from devstack.conversation import Person
 from devstack.platform import SERVICES, Platform
 from devstack.testing_service import early_in_a_second
 from devstack.testing_town import Town

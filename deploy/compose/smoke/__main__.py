@@ -31,7 +31,8 @@ from deploy.compose.smoke.containers import (
 )
 from deploy.compose.smoke.grafana import follow
 from devstack import compose_env, secretfile
-from devstack.journey import Difference, Journey, new_phone
+from devstack.conversation import Difference, new_phone
+from devstack.journey import Journey
 from devstack.process import free_port
 
 CALLERS = 4

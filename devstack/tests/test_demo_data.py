@@ -33,6 +33,19 @@ from devstack.testing import administration
 from propmubi.agents.v1.listings_pb2 import CreateListingRequest
 
 COUNT = 2000
+# What is loaded, and what others' rows refer to.
+DEMO_TABLES = {
+    "agents.agents",
+    "agents.listings",
+    "agents.listing_history",
+    "agents.places",
+    "projects.builders",
+    "projects.history",
+    "projects.projects",
+    "projects.towers",
+    "projects.unit_types",
+    "projects.units",
+}
 PASSWORD = "only-for-tests-on-a-throw-away-server"
 # What is over, or was never offered, was judged on another day than today.
 JUDGED_TODAY = PUBLIC - {"coming_soon"} | {"hold"}
@@ -82,6 +95,26 @@ async def rows(database: str, query: str) -> list[Any]:
         return list(await connection.fetch(query))
     finally:
         await connection.close()
+
+
+async def everything(database: str) -> dict[str, list[str]]:
+    """Every row of every table, but for the ids that the database draws for places and nobody sees."""
+    tables = await rows(
+        database,
+        "select format('%I.%I', schemaname, tablename) as name from pg_tables"
+        " where schemaname in ('agents', 'projects')",
+    )
+    return {
+        name: [
+            row[0]
+            for row in await rows(database, f"select {row_of(name)} from {name} t order by 1")
+        ]
+        for (name,) in tables
+    }
+
+
+def row_of(table: str) -> str:
+    return "(to_jsonb(t) - 'id')::text" if table == "agents.places" else "t::text"
 
 
 async def listings(database: str) -> list[Listing]:
@@ -172,14 +205,23 @@ async def test_projects_are_on_sale(loaded: str) -> None:
 
 async def test_a_seed_makes_the_same_data_once(empty: str) -> None:
     await load(empty, DEMO_LISTINGS="60", DEMO_SEED="7")
-    first = await listings(empty)
+    first = await everything(empty)
+    assert {table for table, found in first.items() if found} >= DEMO_TABLES
     await load(empty, DEMO_LISTINGS="60", DEMO_SEED="8")
-    assert await listings(empty) == first
-    tables = "agents.places, agents.agents, agents.listings, agents.listing_history, projects.builders, projects.history cascade"
-    await rows(empty, f"truncate {tables}")
-    await rows(empty, "alter sequence agents.listings_listing_number_seq restart")
-    await load(empty, DEMO_LISTINGS="60", DEMO_SEED="7")
-    assert await listings(empty) == first
+    assert await everything(empty) == first
+    again = await anew(empty, "7")
+    assert {table for table in first if again[table] != first[table]} == set()
+    other = await anew(empty, "8")
+    assert other["agents.agents"] != first["agents.agents"]
+    assert other["agents.listings"] != first["agents.listings"]
+
+
+async def anew(database: str, seed: str) -> dict[str, list[str]]:
+    """What a seed makes of a database from which the demo data was taken."""
+    await rows(database, f"truncate {', '.join(DEMO_TABLES)} restart identity cascade")
+    await rows(database, "alter sequence agents.listings_listing_number_seq restart")
+    await load(database, DEMO_LISTINGS="60", DEMO_SEED=seed)
+    return await everything(database)
 
 
 async def test_none_are_loaded_where_none_are_wanted(empty: str) -> None:

@@ -53,8 +53,9 @@ test: setup ## Every test, or those of one member [svc=auth|agents|crm|projects|
 bench-faults: setup ## Replace every process and restart Postgres at 200 requests a second, and say what callers noticed
 	@exec env CHAOS_PER_SECOND=200 CHAOS_ROLLS=4 CHAOS_AT_ONCE=1 $(BIN)/pytest -q -s -o faulthandler_timeout=600 tests/chaos/test_rolling.py tests/chaos/test_postgres.py
 
-drill-restore: setup ## Take a running platform's Postgres back to a moment before now, and see that it goes on
-	@exec $(BIN)/python -m deploy.drills.restore
+drill-restore: setup ## Take a running platform's Postgres back to a moment before now, then to a dump, and see that it goes on
+	@$(BIN)/python -m deploy.drills.restore
+	@exec $(BIN)/python -m deploy.drills.dump
 
 drill-pgbouncer: setup ## Run the platform behind PgBouncer in transaction mode, with a crowd (needs PgBouncer)
 	@exec $(BIN)/python -m deploy.drills.pgbouncer

@@ -131,20 +131,27 @@ def restore(platform: RunningPlatform, base: Path, segments: Path, moment: str) 
             f"restore_command = 'cp {segments}/%f %p'\nrecovery_target_time = '{moment}'\n"
             "recovery_target_action = promote\n"
         )
-    secrets, settings = secretfile.read(platform.var / "secrets.env"), Platform(
-        platform.environment
-    )
+    with postgres_alone(platform):
+        # It answers while it recovers, but takes nothing: no migration, no process may start before.
+        while sql(platform, "select pg_is_in_recovery()"):
+            time.sleep(0.1)
+
+
+@contextmanager
+def postgres_alone(platform: RunningPlatform) -> Iterator[None]:
+    """A stopped platform's Postgres, and nothing else."""
+    secrets = secretfile.read(platform.var / "secrets.env")
     postgres = Postgres(
         home_in(platform.var),
         platform.log("postgres"),
-        settings.postgres_port,
+        Platform(platform.environment).postgres_port,
         secrets["POSTGRES_PASSWORD"],
     )
     postgres.start()
-    # It answers while it recovers, but takes nothing: no migration, no process may start before.
-    while sql(platform, "select pg_is_in_recovery()"):
-        time.sleep(0.1)
-    postgres.stop()
+    try:
+        yield
+    finally:
+        postgres.stop()
 
 
 def check(platform: RunningPlatform, before: list[str], after: list[str]) -> None:

@@ -257,3 +257,24 @@ def test_what_an_image_copies_is_let_through() -> None:
     for path in copied:
         assert (ROOT / path).exists()
         assert any(Path(path).is_relative_to(let) for let in passed), path
+
+
+def test_the_page_restores_in_the_order_and_with_the_options_of_the_drill() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (steps,) = re.findall(r"(?ms)^  (docker compose stop .*?)^  ```", page)
+    order = [
+        "compose stop",
+        "dropdb",
+        "createdb",
+        "run --rm provision",
+        "pg_restore",
+        "rm --stop",
+        "compose up",
+    ]
+    assert sorted(order, key=steps.index) == order
+    assert set(steps.splitlines()[0].split()[3:]) == SETTINGS.keys()
+    assert f"docker volume rm {COMPOSE['name']}_valkey\n" in steps
+    drill = (ROOT / "deploy" / "drills" / "dump.py").read_text()
+    options = set(re.findall(r"--[a-z-]+", steps.split("pg_restore", 1)[1].split("'")[0]))
+    assert options == {"--dbname", "--clean", "--if-exists", "--single-transaction"}
+    assert all(f'"{option}' in drill for option in options)

@@ -269,6 +269,21 @@ def test_whoever_can_text_is_declared_to_though_no_journey_has_all_of_them_do_it
         assert declared
 
 
+def test_labels_that_the_code_spells_out_are_declared() -> None:
+    files = [*ROOT.glob("chassis/chassis/*.py"), *ROOT.glob("services/*/*_service/**/*.py")]
+    code = "".join(file.read_text() for file in files)
+    made = r'(?m)^([A-Z_]+) = (?:Counter|Gauge|Histogram)\(\s*"(\w+?)(?:_total)?"'
+    names = dict(re.findall(made, code))
+    spelled_out = re.findall(r'\b([A-Z_]+)\.labels\(((?:"[\w ]+"(?:, )?)+)\)', code)
+    assert ("SMS", '"queue", "expired"') in spelled_out
+    for variable, values in spelled_out:
+        name = names[variable]
+        labels = CONTRACT["metrics"][name]["labels"].items()
+        for (label, allowed), value in zip(labels, values.split(", "), strict=True):
+            known = SETS[allowed] if isinstance(allowed, str) else allowed
+            assert value.strip('"') in known, f"{name}: {label}={value}: {DECLARE_IT}"
+
+
 def test_the_names_that_rules_and_dashboards_ask_for_are_declared() -> None:
     known = {
         name + suffix

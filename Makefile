@@ -82,6 +82,9 @@ check-contract: setup ## The committed OpenAPI is what the protos say, and is va
 	$(BIN)/python -m gateway.openapi --check
 	$(BIN)/openapi-spec-validator --subschema-errors all tests/contract/openapi.json
 
+check-breaking: setup ## Nothing since another commit breaks clients, unless a commit says `Breaking: why` [base=origin/main]
+	@exec $(BIN)/python tests/contract/breaking.py $(or $(base),origin/main)
+
 check-deploy: setup ## The Kubernetes manifests, rendered and checked, and the workflows (needs kubectl 1.21 or newer, Node)
 	@command -v npm >/dev/null || { echo "make check-deploy needs Node 20 or newer with npm, whose packages know the custom resources."; exit 1; }
 	$(BIN)/pytest deploy $(args)

@@ -4,10 +4,12 @@ A search is found by anchors: what any home that matches it has, and few others.
 it could be found by, so that it meets the few searches that may want it, and not all there are.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import product
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +20,9 @@ WORLD = 40_075_017
 MOST_CELLS = 16
 ZOOMS: Final = range(4, 17)
 ANYTHING = "any"
+# What share of a word's trigrams Postgres finds it by, at the least (`chassis.migrate.WORD_SIMILARITY`).
+LEAST_LIKENESS = 0.45
+_words = re.compile(r"[^\W_]+").findall
 
 
 class Reason(StrEnum):
@@ -54,6 +59,7 @@ class Home(NamedTuple):
     list_agent_id: uuid.UUID
     list_office_id: uuid.UUID | None
     project_id: uuid.UUID | None
+    builder_id: uuid.UUID | None
     bhk: float | None
     list_price: int
     carpet_area: int | None
@@ -126,9 +132,11 @@ CHECKS: Final[Mapping[str, Check]] = {
         name: _among(name)
         for name in (
             *("listing_type", "property_type", "city", "subdivision_name", "postal_code"),
-            *("list_agent_id", "list_office_id", "project_id", "furnishing", "facing"),
+            *("list_agent_id", "list_office_id", "furnishing", "facing"),
         )
     },
+    # Builders are among them, where all that is theirs is meant, whenever it comes.
+    "project_id": lambda home, ids: str(home.project_id) in ids or str(home.builder_id) in ids,
     "bhk": lambda home, sizes: home.bhk in sizes,
     "price_min": _least("list_price"),
     "price_max": _most("list_price"),
@@ -144,7 +152,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "near": lambda home, circle: home.location is not None and _in_circle(home.location, *circle),
     "polygon": lambda home, corners: home.location is not None
     and _in_polygon(home.location, corners),
-    "words": lambda home, words: all(word in home.search_text for word in words),
+    "words": lambda home, words: all(_may_have(home, word) for word in words),
 }
 
 
@@ -155,12 +163,17 @@ def stored(filters: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
 
 
 def matches(home: Home, wanted: Mapping[str, Any]) -> bool:
-    """Whether `home` is all that is `wanted`."""
+    """Whether `home` is all that is `wanted`, if it has the words that are `misspelt`."""
     # Asked of every candidate: a generator would cost twice as much.
     for name, value in wanted.items():  # noqa: SIM110
         if not CHECKS[name](home, value):
             return False
     return True
+
+
+def misspelt(home: Home, wanted: Mapping[str, Any]) -> list[str]:
+    """The words that a home which `matches` has at most with a typing error: Postgres tells, as it does in a search."""
+    return [word for word in wanted.get("words", ()) if word not in home.search_text]
 
 
 def anchors(wanted: Mapping[str, Any]) -> list[str]:
@@ -208,8 +221,8 @@ def _places_at(home: Home) -> Iterator[str]:
     yield ANYTHING
     city = f"city:{home.city}"
     yield city
-    for name in _PLACES:
-        value = getattr(home, name)
+    places = [(name, getattr(home, name)) for name in _PLACES]
+    for name, value in (*places, ("project_id", home.builder_id)):
         if value is not None:
             yield f"{name}:{value}"
             yield f"{name}:{value},{city}"
@@ -267,6 +280,21 @@ def _in_polygon(at: Sequence[float], corners: Sequence[Sequence[float]]) -> bool
         if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
             inside = not inside
     return inside
+
+
+def _may_have(home: Home, word: str) -> bool:
+    """False where Postgres finds the word in no spelling: it shares too few of its trigrams."""
+    if word in home.search_text or not word.isascii():
+        return True
+    own = _trigrams(word)
+    return len(own & _trigrams(home.search_text)) >= LEAST_LIKENESS * len(own)
+
+
+@lru_cache(maxsize=10_000)
+def _trigrams(text: str) -> frozenset[str]:
+    """As pg_trgm has them: of each word, with two spaces before it and one behind."""
+    padded = (f"  {word} " for word in _words(text))
+    return frozenset(word[at : at + 3] for word in padded for at in range(len(word) - 2))
 
 
 def _text(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The SQL of saved searches and their matches."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ from agents_service.saved_searches.domain import (
     anchors_of,
 )
 from agents_service.saved_searches.models import matches, offers, saved_searches
+from agents_service.search.models import places
 from chassis.database import Database, Transaction
 from chassis.errors import NotFound, StaleVersion
 from chassis.ids import new_id
@@ -59,6 +60,10 @@ _LAST = uuid.UUID(int=(1 << 128) - 1)
 _SPECIAL: Mapping[str, Any] = {
     "city": listings.c.city_key,
     "subdivision_name": listings.c.subdivision_key,
+    "builder_id": select(places.c.builder_id)
+    .where(places.c.reference_id == listings.c.project_id)
+    .limit(1)
+    .scalar_subquery(),
     "location": case(
         (listings.c.location.is_not(None), literal_column("array[location[0], location[1]]"))
     ),
@@ -107,6 +112,13 @@ _CANDIDATES = text(f"""
     select listing_id, search.id, search.wanted::text
     from offer, lateral (select id, wanted from saved_searches where {_WANTING} and not exact) search
     """).bindparams(*_OFFER_PARAMETERS)  # noqa: S608  Its parts are those above.
+
+
+# As `listings.conditions.has_word` has it.
+_HAVING = text("""
+    select id, word from unnest(:ids, :words) as asked (id, word) join listings using (id)
+    where search_text %> fold(word)
+    """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("words", type_=ARRAY(Text)))
 
 
 def _matches(*, continued: bool) -> Any:
@@ -310,6 +322,14 @@ class SavedSearchRepository:
             (Candidate(search_id, orjson.loads(wanted)), by_id[listing_id])
             for listing_id, search_id, wanted in rows
         ]
+
+    async def having(
+        self, tx: Transaction, asked: Collection[tuple[uuid.UUID, str]]
+    ) -> set[tuple[uuid.UUID, str]]:
+        """Of these listings, each with a word, those that have it, give or take a typing error."""
+        ids, words = zip(*asked, strict=True)
+        rows = await tx.run(_HAVING, {"ids": [*ids], "words": [*words]})
+        return {(listing_id, word) for listing_id, word in rows}
 
     async def note(
         self, tx: Transaction, offers: Sequence[Offer], found: Sequence[tuple[uuid.UUID, uuid.UUID]]

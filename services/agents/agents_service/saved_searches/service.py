@@ -17,6 +17,7 @@ from agents_service.saved_searches.domain import (
     anchors,
     is_exact,
     matches,
+    misspelt,
     stored,
 )
 from agents_service.saved_searches.repository import SavedSearchRepository
@@ -146,12 +147,19 @@ class SavedSearchService:
         count, offers = await self._repository.take_offers(tx, OFFERS)
         if not offers:
             return count
-        found = []
+        nearly = []
         for at, (search, offer) in enumerate(await self._repository.candidates(tx, offers)):
             if matches(offer.home, search.wanted):
-                found.append((search.id, offer.home.id))
+                nearly.append((search.id, offer.home.id, misspelt(offer.home, search.wanted)))
             if at % TURN == 0:
                 await asyncio.sleep(0)
+        asked = {(home, word) for _, home, words in nearly for word in words}
+        had = await self._repository.having(tx, asked) if asked else set()
+        found = [
+            (search, home)
+            for search, home, words in nearly
+            if had.issuperset((home, word) for word in words)
+        ]
         await self._tell(tx, await self._repository.note(tx, offers, found))
         return count
 
@@ -209,7 +217,13 @@ class SavedSearchService:
                     for each in error.violations
                 )
             ) from error
-        wanted = stored(asked.filters, asked.words)
+        filters = dict(asked.filters)
+        builders = [place.reference_id for place in asked.places if place.kind == "builder"]
+        if builders:
+            # Themselves, not what projects they have today.
+            named = [place.reference_id for place in asked.places if place.kind == "project"]
+            filters["project_id"] = [*named, *builders]
+        wanted = stored(filters, asked.words)
         if not wanted:
             raise InvalidArgument(
                 Violation("saved_search.filters", "must ask for something: everything matches")

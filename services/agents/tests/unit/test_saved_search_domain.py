@@ -9,17 +9,20 @@ import pytest
 
 from agents_service.saved_searches.domain import (
     CHECKS,
+    LEAST_LIKENESS,
     Home,
     anchors,
     anchors_of,
     is_exact,
     matches,
+    misspelt,
     stored,
 )
 from agents_service.search import geometry
+from chassis.migrate import WORD_SIMILARITY
 from propmubi.agents.v1.listings_pb2 import ListingFilters
 
-AGENT, OFFICE, PROJECT = (uuid.uuid4() for _ in range(3))
+AGENT, OFFICE, PROJECT, BUILDER = (uuid.uuid4() for _ in range(4))
 HOME = Home(
     id=uuid.uuid4(),
     listing_type="sale",
@@ -30,6 +33,7 @@ HOME = Home(
     list_agent_id=AGENT,
     list_office_id=OFFICE,
     project_id=PROJECT,
+    builder_id=BUILDER,
     bhk=2.0,
     list_price=8_000_000,
     carpet_area=800,
@@ -48,7 +52,15 @@ HOME = Home(
 PRICES = {"price_min", "price_max"}
 NOTHING: dict[str, Any] = dict.fromkeys(
     (
-        *("city", "subdivision_name", "postal_code", "list_office_id", "project_id", "bhk"),
+        *(
+            "city",
+            "subdivision_name",
+            "postal_code",
+            "list_office_id",
+            "project_id",
+            "builder_id",
+            "bhk",
+        ),
         *("carpet_area", "price_per_sqft", "floor", "furnishing", "facing", "location"),
         *("possession_status", "possession_date"),
     )
@@ -119,6 +131,29 @@ def test_whatever_matches_is_found() -> None:
                 assert not is_found or not fits, wanted
 
 
+def test_a_builder_is_asked_for_among_the_projects() -> None:
+    wanted = stored({"project_id": [AGENT, BUILDER]}, ())
+    assert matches(HOME, wanted)
+    assert set(anchors(wanted)).intersection(anchors_of(HOME))
+    assert is_exact(wanted)
+    assert not matches(HOME._replace(builder_id=None), wanted)
+
+
+def test_no_word_that_postgres_finds_is_passed_over() -> None:
+    assert LEAST_LIKENESS == WORD_SIMILARITY
+
+
+def test_words_are_asked_about_where_a_typing_error_may_be_all_that_is_in_the_way() -> None:
+    for words, may, asked in (
+        (["blue", "ridge"], True, []),
+        (["blue", "riidge"], True, ["riidge"]),
+        (["blue", "lagoon"], False, ["lagoon"]),
+        (["bürg"], True, ["bürg"]),
+    ):
+        wanted = stored({}, words)
+        assert (matches(HOME, wanted), misspelt(HOME, wanted)) == (may, asked)
+
+
 def test_anchors_are_few_and_narrow() -> None:
     for text in ("73.7,18.5,73.8,18.7", "68,6,98,38", "73.76,18.6,73.7601,18.6001"):
         assert len(anchors({"bbox": geometry.box(text)})) <= 16
@@ -128,4 +163,4 @@ def test_anchors_are_few_and_narrow() -> None:
         "sale/2.5/subdivision_name:wakad,city:pune",
     ]
     assert anchors({"price_max": 7}) == ["any/any/any"]
-    assert len(anchors_of(HOME)) <= 100
+    assert len(anchors_of(HOME)) <= 108

@@ -24,7 +24,7 @@ from alembic import command, context
 from alembic.config import Config
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, pool, text
+from sqlalchemy import Connection, event, pool, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -98,19 +98,24 @@ async def _run_migrations(url: URL) -> None:
         # What the address says behind a `?`, such as sslmode, is asyncpg's to read.
         connect_args={"async_creator_fn": partial(asyncpg.connect, dsn)},
     )
-    async with engine.connect() as connection:
+    async with engine.connect() as first, engine.connect() as connection:
+        # Two jobs started at once go one after the other, however many transactions each takes.
+        await first.execute(text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
         await connection.run_sync(_migrate)
         await connection.commit()
     await engine.dispose()
 
 
 def _migrate(connection: Connection) -> None:
-    # Two jobs started at once go one after the other.
-    connection.execute(text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-    connection.execute(text(f"set local lock_timeout = '{LOCK_TIMEOUT}'"))
-    context.configure(connection=connection, target_metadata=None)
+    event.listen(connection, "begin", _give_up_soon)
+    # What a revision locks is free when it ends, or when it says so: many rows are written in small transactions.
+    context.configure(connection=connection, target_metadata=None, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _give_up_soon(connection: Connection) -> None:
+    connection.exec_driver_sql(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 def _config(url: str, service: str) -> Config:

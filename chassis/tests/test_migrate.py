@@ -6,6 +6,7 @@ import sys
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from chassis import migrate
 from devstack.postgres import Postgres
@@ -84,6 +85,23 @@ async def test_an_earlier_schema_is_waited_for_and_a_later_one_is_not(
         # What rolling back meets: the schema of the release after this one.
         await owner.execute(f"insert into {SERVICE}.alembic_version values ('9999')")
         await asyncio.wait_for(waiting, 30)
+    finally:
+        await owner.close()
+
+
+async def test_a_migration_that_gets_no_lock_gives_up_and_begins_again_later(
+    empty_database: str, owner_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT", "50ms")
+    await provisioned(empty_database, SERVICE)
+    await asyncio.to_thread(migrate.upgrade, owner_url, SERVICE, "0001")
+    owner = await asyncpg.connect(owner_url)
+    try:
+        async with owner.transaction():
+            await owner.execute("lock table outbox")
+            with pytest.raises(DBAPIError, match="lock timeout"):
+                await asyncio.to_thread(migrate.downgrade, owner_url, SERVICE, "base")
+        await asyncio.to_thread(migrate.downgrade, owner_url, SERVICE, "base")
     finally:
         await owner.close()
 

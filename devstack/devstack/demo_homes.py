@@ -37,6 +37,7 @@ LISTING_COLUMNS = (
     "possession_date",
     "rera_project_no",
     "address_line",
+    "building_name",
     "subdivision_name",
     "city",
     "state",
@@ -253,7 +254,8 @@ def _described(chance: random.Random, place: Locality, created: datetime) -> Hom
         "rera_project_no": (
             rera_number("project", place.city.state, chance.randint(1, 9999)) if unfinished else None
         ),
-        "address_line": f"{flat}, {society}" if building else f"{chance.randint(1, 220)}, {society}",
+        "address_line": flat if building else f"{chance.randint(1, 220)}, {society}",
+        "building_name": society if building else None,
         "subdivision_name": place.name,
         "city": place.city.name,
         "state": place.city.state,

@@ -134,16 +134,8 @@ listings = Table(
         Boolean,
         Computed("rera_well_formed(state, rera_project_no)", persisted=True),
     ),
-    # The words it is found by, folded.
-    Column(
-        "search_text",
-        Text,
-        Computed(
-            "fold(coalesce(address_line, '') || ' ' || coalesce(subdivision_name, '') || ' ' || coalesce(city, '')"
-            " || ' ' || coalesce(property_sub_type, ''))",
-            persisted=True,
-        ),
-    ),
+    # The words it is found by, folded: those of its address and its sub-type, which a trigger writes.
+    Column("search_text", Text),
 )
 
 NO_PRICE_PER_SQFT = 9_223_372_036_854_775_807

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from agents_service.listings.conditions import ORDERS
@@ -14,7 +15,7 @@ from chassis.protobuf import timestamp
 from devstack.testing_service import Running, Tokens
 from propmubi.agents.v1 import listings_pb2 as pb
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
-from services.agents.tests.integration.conftest import MONDAY, found, row, searching
+from services.agents.tests.integration.conftest import MONDAY, WAKAD, found, row, searching
 
 OFFICE = uuid.uuid4()
 ASKED: list[tuple[dict[str, Any], Any]] = [
@@ -145,6 +146,30 @@ async def test_the_nearest_come_first_and_the_likest(fill: Any, asha: Any, publi
     likest = await found(public, q="blue ridge", sort="relevance", page_size=1)
     assert set(likest[:2]) == {ids[0], ids[4]}
     assert likest[2:] == [ids[3]]
+
+
+async def test_a_home_is_found_by_its_building_as_it_is_called_now(asha: Any, public: Any) -> None:
+    listing = await asha.draft(address=at("Sahyadri Heights"))
+    await asha.move(listing, "active")
+    for name, others in (
+        ("Sahyadri Heights", "Kadamba Greens"),
+        ("Kadamba Greens", "Sahyadri Heights"),
+    ):
+        request = pb.UpdateListingRequest(
+            listing_id=listing.id,
+            listing=pb.Listing(address=at(name)),
+            update_mask=FieldMask(paths=["address"]),
+        )
+        await asha.listings.UpdateListing(request)
+        assert await found(public, q=name) == [listing.id]
+        assert await found(public, q=name, sort="relevance") == [listing.id]
+        assert await found(public, q=others) == []
+
+
+def at(building: str) -> pb.Address:
+    address = pb.Address(building_name=building)
+    address.MergeFrom(WAKAD)
+    return address
 
 
 async def test_what_is_not_public_is_listed_for_its_own_alone(

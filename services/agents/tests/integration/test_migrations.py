@@ -51,6 +51,39 @@ def differences(connection: Connection) -> list[Any]:
     return list(compare_metadata(MigrationContext.configure(connection, opts=options), everything))
 
 
+async def test_buildings_become_words_without_writing_all_listings_anew(
+    empty_database: str,
+) -> None:
+    await asyncio.to_thread(
+        migrate.provision, empty_database, "agents", ROLE_PASSWORD, ROLE_PASSWORD
+    )
+    owner = migrate.role_url(empty_database, "agents_owner", ROLE_PASSWORD)
+    await asyncio.to_thread(migrate.upgrade, owner, "agents", "0016")
+    server = await asyncpg.connect(owner)
+    await server.execute("""
+        insert into agents (id, user_id, member_full_name, member_mobile_phone, rera_agent_no, rera_state, rera_valid_to,
+            verification_status, languages, service_areas, status)
+        values (gen_random_uuid(), gen_random_uuid(), 'Asha', '', '', '', '2030-01-01', '', '{}', '{}', 'active')
+        """)
+    add = """
+        insert into listings (id, list_agent_id, listing_type, property_type, standard_status, city, building_name)
+        select gen_random_uuid(), id, 'sale', 'apartment', 'incomplete', 'Pune', $1 from agents, generate_series(1, $2)
+        """
+    await server.execute(add, "Blué Ridge", 2_500)
+    await server.execute(add, None, 1)
+    where = "select pg_relation_filenode('listings')"
+    before = await server.fetchval(where)
+    await asyncio.to_thread(migrate.upgrade, owner, "agents", "0017")
+    assert await server.fetchval(where) == before
+    await server.execute(add, "Blue Ridge", 1)
+    await server.execute(
+        "update listings set building_name = 'Blue Ridge' where building_name is null"
+    )
+    words = "select btrim(search_text), count(*) from listings group by 1"
+    assert [*map(tuple, await server.fetch(words))] == [("blue ridge pune", 2_502)]
+    await server.close()
+
+
 @pytest.mark.filterwarnings("ignore:Did not recognize type .point.")
 async def test_migrations_make_what_the_models_say_and_each_goes_back_and_forward(
     empty_database: str,

@@ -19,7 +19,8 @@ _TOKEN = re.compile(
     re.ASCII,
 )
 _PHONE = re.compile(
-    r"(?<![\w.-])(?:\+?91[ -]?|0)?[6-9](?:[ ()-]?\d){9}(?![\w-]|\.\d)|\+\d(?:[ ()-]?\d){9,}"
+    # Valkey tells by how many percent a file grew.
+    r"(?<![\w.-])(?:\+?91[ -]?|0)?[6-9](?:[ ()-]?\d){9}(?![\w%-]|\.\d)|\+\d(?:[ ()-]?\d){9,}"
 )
 # A number with its decimals is one word.
 _WORD = re.compile(r"[\w.+-]+")
@@ -40,17 +41,22 @@ def leaks(log: str, secrets: Collection[str] = ()) -> list[str]:
     ]
 
 
-def leaks_of_platform(logs: Path, outbox: Path) -> list[str]:
+def leaks_of_platform(logs: Path, outbox: Path, secrets: Collection[str] = ()) -> list[str]:
     """The same of all logs in a folder, with the codes and the phones of every message that was sent."""
-    sent = outbox.read_text() if outbox.exists() else ""
-    messages = [json.loads(line) for line in sent.splitlines()]
-    codes = {found[0] for sms in messages if (found := _CODE.match(sms["body"]))}
-    phones = {sms["to"].removeprefix("+91") for sms in messages}
+    known = {*secrets, *sent_by(outbox)}
     return [
         f"{log.name}: {line}"
         for log in sorted(logs.iterdir())
-        for line in leaks(log.read_text(errors="replace"), codes | phones)
+        for line in leaks(log.read_text(errors="replace"), known)
     ]
+
+
+def sent_by(outbox: Path) -> set[str]:
+    """The codes and the phones of every message in `outbox`."""
+    sent = outbox.read_text() if outbox.exists() else ""
+    messages = [json.loads(line) for line in sent.splitlines()]
+    codes = {found[0] for sms in messages if (found := _CODE.match(sms["body"]))}
+    return codes | {sms["to"].removeprefix("+91") for sms in messages}
 
 
 def sensitive_values(message: Message) -> Iterator[str]:

@@ -36,6 +36,7 @@ def test_a_leak_is_found(line: str) -> None:
         "to +91******3210, 2026-11-26 04:15:38.123456+00:00, 127.0.0.1:54321",
         "01935b0e-7f1c-7b1e-9a51-0c2f6f3a9c11 A52100012345 1123456 12345.678",
         "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "AOF grew by 9876543210%",
         "propmubi_the_longest_of_all_names_of_metrics_1",
     ],
 )
@@ -49,7 +50,13 @@ def test_the_messages_of_a_platform_are_what_its_logs_must_not_hold(tmp_path: Pa
     outbox.write_text(json.dumps(sms) + "\n")
     logs.mkdir()
     (logs / "auth.log").write_text("fine\nhis code is 123456\n")
-    assert leaks_of_platform(logs, outbox) == ["auth.log: his code is 123456"]
+    (logs / "gateway.log").write_text('{"password":"monsoon tiffin lantern"}\n')
+    in_auth, in_gateway = (
+        "auth.log: his code is 123456",
+        'gateway.log: {"password":"monsoon tiffin lantern"}',
+    )
+    assert leaks_of_platform(logs, outbox) == [in_auth]
+    assert leaks_of_platform(logs, outbox, {"monsoon tiffin lantern"}) == [in_auth, in_gateway]
     outbox.unlink()  # Nothing was ever sent.
     assert leaks_of_platform(logs, outbox) == []
 

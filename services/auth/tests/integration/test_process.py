@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from auth_service.sessions.domain import hashed
 from chassis.errors import Unavailable
+from devstack.leaks import sent_by
 from devstack.postgres import Postgres
 from devstack.testing import ServiceDatabase
 from devstack.testing_service import SECRET, Caller
@@ -34,9 +35,14 @@ PATIENCE_SECONDS = 60
 
 @pytest.fixture
 async def environment(
-    service_database: ServiceDatabase, redis_url: str, free_port: Callable[[], int], tmp_path: Path
-) -> Environment:
-    return {
+    service_database: ServiceDatabase,
+    redis_url: str,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+    secrets_of_the_test: set[str],
+) -> AsyncIterator[Environment]:
+    outbox = tmp_path / "sms.jsonl"
+    yield {
         "PATH": os.environ["PATH"],
         "ENVIRONMENT": "development",
         "DATABASE_URL": await service_database("auth"),
@@ -51,8 +57,9 @@ async def environment(
         "KEY_ENCRYPTION_KEY": SECRET,
         "SERVICE_SECRETS": f"crm={SECRET}",
         "SMS_PROVIDER": "file",
-        "SMS_OUTBOX_FILE": str(tmp_path / "sms.jsonl"),
+        "SMS_OUTBOX_FILE": str(outbox),
     }
+    secrets_of_the_test.update(sent_by(outbox))
 
 
 async def start(environment: Mapping[str, str]) -> asyncio.subprocess.Process:

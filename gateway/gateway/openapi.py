@@ -35,8 +35,8 @@ it is empty. Every error has the same envelope, and its `code` is one of `ErrorC
 
 REQUEST_HEADERS: Final = {
     "X-Correlation-ID": (
-        "Names the request in logs and errors; made for you unless given.",
-        {"pattern": "^[A-Za-z0-9-]{8,64}$"},
+        "Names the request in logs and errors: 8 to 64 letters, digits and dashes. Anything else is replaced by one made for you.",
+        {},
     ),
     "Idempotency-Key": (
         "Makes it safe to send the same request again: within 24 hours the first answer is replayed.",
@@ -44,8 +44,8 @@ REQUEST_HEADERS: Final = {
     ),
     "If-Match": ("The ETag the change was made on: 412 if it is no longer the current one.", {}),
     "X-Device-Token": (
-        "From the last sign-in on this device: counts the call for its person in place of its address.",
-        {"pattern": "^[A-Za-z0-9_-]{43}$"},
+        "From the last sign-in on this device: counts the call for its person in place of its address. Any other is ignored.",
+        {},
     ),
     "If-None-Match": ("ETags already at hand: 304 if one of them is still the current one.", {}),
 }
@@ -234,7 +234,7 @@ def failures(operation: Operation) -> list[int]:
     writes = operation.http_method != "GET"
     has_body = operation.body is not None or operation.upload is not None
     applies = {
-        403: Caller.CALLER_ANYONE not in operation.callers,
+        403: Caller.CALLER_ANYONE not in operation.callers or bool(cookie_names(operation)),
         404: writes or bool(operation.path_parameters),
         409: writes,
         408: has_body,

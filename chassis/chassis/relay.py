@@ -1,15 +1,15 @@
 """The relay: publishes a service's outbox to its Redis stream.
 
-The table is the log; the stream is a copy of its last week, or of less. The relay publishes what is not marked as published, in
-order within each aggregate, then marks it: a crash between the two publishes again, and the consumers' inboxes drop
-what they know. A marker key beside the stream carries the moment of the last publication, and so do the rows: a marker
+The table is the log; the stream is a copy of its last week, or of less. The relay publishes what is not marked as
+published, in order within each aggregate, then marks it: a crash between the two publishes again, and the consumers'
+inboxes drop what they know. A marker key beside the stream carries the moment of the last publication, and so do the rows: a marker
 that is missing tells that Redis was wiped, one that is older than the rows that it came back from an older copy. Then
 nothing is added, so that no event can overtake those that were lost, before what the stream no longer holds waits to be
 published again.
 
-A stream is not trimmed under a consumer that has not met its events. The relay waits for one that is far behind, but neither
-for one that reads no more (it is parted with, and has the stream filled again when it comes back) nor with what is so young
-that it concerns those who follow the stream without a group: a revocation waits for nobody's consumer.
+A stream is not trimmed under a consumer that has not met its events: the relay waits for one that is far behind. It does
+not wait for one that reads no more, which is parted with, and has the stream filled again when it comes back. Nor does
+what is young wait, where a stream is also followed without a group: a revocation is held up by nobody's consumer.
 """
 
 import asyncio
@@ -88,9 +88,9 @@ end
 local time = redis.call('time')
 local now = time[1] * 1000 + time[2] / 1000
 """
-# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. Nothing is
-# added to a stream that holds less than was published: the answer is then until when it holds all; nor, where ARGV[5] is 1,
-# to one with a consumer that has not met its oldest events yet: FULL. Else PUBLISHED. What is younger than ARGV[4]
+# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. PUBLISHED, but
+# nothing is added to a stream that holds less than was published: the answer is then until when it holds all. Nor is it,
+# where ARGV[5] is 1, to one with a consumer that the batch would leave too far behind: FULL. What is younger than ARGV[4]
 # milliseconds is not trimmed, however long that makes the stream.
 _PUBLISH = _TRIM + """
 local marker = tonumber(redis.call('get', KEYS[1]) or '')
@@ -164,7 +164,7 @@ class Relay:
     def __init__(
         self, database: Database, redis: Redis, service: str, *, kept_seconds: float = 0.0
     ) -> None:
-        """Its stream is followed by who wants what is younger than `kept_seconds`: it holds that, however much it is."""
+        """Whoever follows its stream without a group finds there what is younger than `kept_seconds`, however much it is."""
         self._database = database
         self._redis = redis
         self._source = service
@@ -222,10 +222,10 @@ class Relay:
             if held_until != FULL:
                 await self._publish_again(held_until)
                 rows = await self._unpublished()
-            elif self._is_followed(rows[0]):
-                await self._part_with_absent(len(rows))
-                patient = False
-            elif not await self._part_with_absent(len(rows)):
+                continue
+            parted = await self._part_with_absent(len(rows))
+            patient = not self._is_young(rows[0])
+            if patient and not parted:
                 log.warning("relay waits for a consumer", stream=self._stream)
                 await asyncio.sleep(BACKOFF_SECONDS)
                 return 0
@@ -252,13 +252,14 @@ class Relay:
         metrics.OUTBOX_AGE_SECONDS.remove(self._source)
         metrics.OUTBOX_UNPUBLISHED.remove(self._source)
 
-    def _is_followed(self, row: Any) -> bool:
+    def _is_young(self, row: Any) -> bool:
+        """Whether those who follow the stream without a group want it."""
         age = row["looked_at"] - row["occurred_at"]
         return bool(age < timedelta(seconds=self._kept_seconds))
 
     async def _part_with_absent(self, more: int) -> bool:
-        """Forget the consumers that `more` events would leave too far behind and that read no more; whether there were any.
-        One that comes back meanwhile has lost nothing: it finds no group, and has the stream filled again.
+        """Forget the consumers that `more` events would leave too far behind and that read no more; whether there were
+        any. One that comes back meanwhile has lost nothing: it finds no group, and has the stream filled again.
         """
         absent = [
             group["name"]
@@ -275,8 +276,8 @@ class Relay:
         return bool(absent)
 
     async def _add(self, rows: Sequence[Any], *, patient: bool = True) -> int:
-        """Add `rows` to the stream, which is PUBLISHED, unless it holds what was published only until a moment or, to the
-        `patient`, is FULL.
+        """Add `rows` to the stream: PUBLISHED. Nothing is added where it holds what was published only until a moment, which
+        is the answer, nor by the `patient` where it is FULL.
         """
         messages = [_message(row).SerializeToString() for row in rows]
         # Later than the last, whatever the clock says.

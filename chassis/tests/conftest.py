@@ -16,11 +16,13 @@ from sqlalchemy import text
 from chassis import logs
 from chassis.context import Call, IdempotencyKey, enter
 from chassis.database import Database, open_database
-from chassis.redis import open_redis
+from chassis.redis import open_redis, stream_of
+from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 from devstack.postgres import Postgres
 from devstack.testing import ServiceDatabase
 from propmubi.agents.v1.events_pb2 import AgentVerified
+from propmubi.common.v1.event_pb2 import Event
 
 SECRET = "only-for-tests-and-at-least-32-characters"
 
@@ -62,6 +64,22 @@ class Bench:
         async with self.database.transaction() as tx:
             for name in names:
                 tx.publish(AgentVerified(agent_id=str(aggregate_id), user_id=name), aggregate_id)
+
+    def relay(self, database: Database | None = None, **options: Any) -> Relay:
+        return Relay(database or self.database, self.redis, "agents", **options)
+
+    async def relay_once(self, relay: Relay) -> None:
+        """One round of a relay that holds the lease."""
+        assert await relay._lease.take()
+        await relay.publish_batch()
+
+    async def streamed(self, aggregate_id: uuid.UUID | None = None) -> list[Event]:
+        """What the stream holds, of one aggregate or of all."""
+        entries: Any = await self.redis.xrange(stream_of("agents"))
+        events = [Event.FromString(fields[b"event"]) for _, fields in entries]
+        return [
+            one for one in events if aggregate_id is None or one.aggregate_id == str(aggregate_id)
+        ]
 
     async def effects(self, aggregate_id: uuid.UUID) -> list[str]:
         """What was applied to an aggregate, in the order of the commits."""

@@ -15,7 +15,7 @@ from chassis.events import Consumer, LeaseLost
 from chassis.ids import new_id
 from chassis.process import background, cancel
 from chassis.redis import stream_of
-from chassis.relay import _UNPUBLISHED, Relay
+from chassis.relay import _UNPUBLISHED
 from propmubi.agents.v1.events_pb2 import AgentSuspended, AgentVerified
 from propmubi.common.v1.event_pb2 import Event
 
@@ -58,7 +58,7 @@ def consumer_of(bench: Any, handler: Handler, database: Database | None = None) 
 
 @asynccontextmanager
 async def running(bench: Any, *consumers: Consumer) -> AsyncIterator[None]:
-    relay = Relay(bench.database, bench.redis, "agents")
+    relay = bench.relay()
     async with background(relay.run(), *(consumer.run() for consumer in consumers)):
         yield
 
@@ -238,7 +238,7 @@ async def test_a_stream_that_is_filled_again_waits_for_the_consumer_that_it_is_f
     bench: Any, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, handler = new_id(), Handler()
-    relay = Relay(bench.database, bench.redis, "agents")
+    relay = bench.relay()
     assert await relay._lease.take()
     names = [str(number) for number in range(400)]
     await bench.publish(one, *names)

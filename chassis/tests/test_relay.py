@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,32 +12,14 @@ from sqlalchemy import event
 from chassis import metrics
 from chassis.database import Transaction
 from chassis.errors import Unavailable
-from chassis.events import entries_of
 from chassis.ids import new_id
 from chassis.process import background, cancel
 from chassis.redis import AWAY, marker_of, stream_of
 from chassis.relay import _UNPUBLISHED, PUBLISHED, Relay
 from devstack.valkey import Valkey
 from propmubi.agents.v1.events_pb2 import AgentVerified
-from propmubi.common.v1.event_pb2 import Event
 
 STREAM = stream_of("agents")
-
-
-def relay_of(bench: Any, database: Any = None, **options: Any) -> Relay:
-    return Relay(database or bench.database, bench.redis, "agents", **options)
-
-
-async def published(bench: Any, aggregate_id: uuid.UUID | None = None) -> list[Event]:
-    entries = await bench.redis.xrange(STREAM)
-    events = [Event.FromString(fields[b"event"]) for _, fields in entries]
-    return [one for one in events if aggregate_id is None or one.aggregate_id == str(aggregate_id)]
-
-
-async def publish(relay: Relay) -> None:
-    """One round of a relay that holds the lease."""
-    assert await relay._lease.take()
-    await relay.publish_batch()
 
 
 @asynccontextmanager
@@ -59,8 +39,8 @@ async def test_an_event_of_a_transaction_that_fails_is_never_published(bench: An
         async with bench.database.transaction() as tx:
             await fail(tx)
     await bench.publish(kept, "one")
-    await publish(relay_of(bench))
-    [only] = await published(bench)
+    await bench.relay_once(bench.relay())
+    [only] = await bench.streamed()
     assert (only.aggregate_id, only.sequence) == (str(kept), 1)
 
 
@@ -76,8 +56,8 @@ async def test_fifty_transactions_on_one_aggregate_leave_no_gap_and_keep_their_o
                 raise RuntimeError
 
     await asyncio.gather(*(change(number) for number in range(50)), return_exceptions=True)
-    await publish(relay_of(bench))
-    sequences = [one.sequence for one in await published(bench)]
+    await bench.relay_once(bench.relay())
+    sequences = [one.sequence for one in await bench.streamed()]
     assert sequences == list(range(1, 46))
     rows = await bench.rows("select sequence from outbox order by position")
     assert [row.sequence for row in rows] == sequences
@@ -85,14 +65,14 @@ async def test_fifty_transactions_on_one_aggregate_leave_no_gap_and_keep_their_o
 
 async def test_a_relay_that_dies_before_it_marks_publishes_again(bench: Any) -> None:
     await bench.publish(new_id(), "one", "two")
-    dying = relay_of(bench)
+    dying = bench.relay()
     assert await dying._lease.take()
     rows = await bench.database.fetch(_UNPUBLISHED)
     await bench.redis.set(marker_of("agents"), 0)
     assert await dying._add(rows) == PUBLISHED
     await dying._lease.give_up()
-    await publish(relay_of(bench))
-    assert [one.sequence for one in await published(bench)] == [1, 2, 1, 2]
+    await bench.relay_once(bench.relay())
+    assert [one.sequence for one in await bench.streamed()] == [1, 2, 1, 2]
     assert await bench.rows("select 1 from outbox where published_at is null") == []
 
 
@@ -101,7 +81,7 @@ async def test_two_relays_at_once_publish_everything_and_first_copies_in_order(
 ) -> None:
     other = await bench.replica()
     ids = [new_id() for _ in range(5)]
-    async with running(relay_of(bench), relay_of(bench, other)):
+    async with running(bench.relay(), bench.relay(other)):
         await asyncio.gather(*(bench.publish(ids[n % 5], str(n)) for n in range(50)))
 
         async def done() -> bool:
@@ -109,13 +89,13 @@ async def test_two_relays_at_once_publish_everything_and_first_copies_in_order(
 
         await until(done)
     for aggregate_id in ids:
-        first_copies = dict.fromkeys(one.sequence for one in await published(bench, aggregate_id))
+        first_copies = dict.fromkeys(one.sequence for one in await bench.streamed(aggregate_id))
         assert list(first_copies) == list(range(1, 11))
 
 
 async def test_a_relay_that_lost_its_lease_marks_nothing(bench: Any) -> None:
     await bench.publish(new_id(), "one")
-    sleeper = relay_of(bench)
+    sleeper = bench.relay()
     await sleeper.publish_batch()
     assert len(await bench.rows("select 1 from outbox where published_at is null")) == 1
 
@@ -124,7 +104,7 @@ async def test_redis_away_at_the_commit_loses_nothing(
     bench: Any, valkey: Valkey, until: Callable[..., Any]
 ) -> None:
     aggregate_id = new_id()
-    async with running(relay_of(bench)):
+    async with running(bench.relay()):
         valkey.stop()
         try:
             await bench.publish(aggregate_id, "one", "two")
@@ -132,21 +112,21 @@ async def test_redis_away_at_the_commit_loses_nothing(
             valkey.start()
 
         async def arrived() -> bool:
-            return len(await published(bench)) >= 2
+            return len(await bench.streamed()) >= 2
 
         await until(arrived)
-    assert [one.sequence for one in await published(bench)][:2] == [1, 2]
+    assert [one.sequence for one in await bench.streamed()][:2] == [1, 2]
 
 
 async def test_after_a_wiped_redis_nothing_new_overtakes_what_was_lost(bench: Any) -> None:
     aggregate_id = new_id()
-    relay = relay_of(bench)
+    relay = bench.relay()
     await bench.publish(aggregate_id, "one", "two")
-    await publish(relay)
+    await bench.relay_once(relay)
     await bench.redis.flushall()
     await bench.publish(aggregate_id, "three")
-    await publish(relay)
-    assert [one.sequence for one in await published(bench)] == [1, 2, 3]
+    await bench.relay_once(relay)
+    assert [one.sequence for one in await bench.streamed()] == [1, 2, 3]
 
 
 class Copy:
@@ -170,23 +150,23 @@ class Copy:
 async def test_a_redis_restored_from_an_older_copy_gets_what_it_lost_and_nothing_new_overtakes_it(
     bench: Any, started_again: bool
 ) -> None:
-    aggregate_id, relay = new_id(), relay_of(bench)
+    aggregate_id, relay = new_id(), bench.relay()
     await bench.publish(aggregate_id, "one", "two")
-    await publish(relay)
+    await bench.relay_once(relay)
     copy = await Copy(bench).take()
     for name in ("three", "four"):
         await bench.publish(aggregate_id, name)
-        await publish(relay)
+        await bench.relay_once(relay)
     await copy.restore()
     if started_again:
         await relay._lease.give_up()
-        relay = relay_of(bench)
+        relay = bench.relay()
         await relay.look_back()
     await bench.publish(aggregate_id, "five")
-    await publish(relay)
-    assert [one.sequence for one in await published(bench)] == [1, 2, 3, 4, 5]
-    await publish(relay)
-    assert len(await published(bench)) == 5
+    await bench.relay_once(relay)
+    assert [one.sequence for one in await bench.streamed()] == [1, 2, 3, 4, 5]
+    await bench.relay_once(relay)
+    assert len(await bench.streamed()) == 5
     assert await bench.rows("select 1 from outbox where published_at is null") == []
 
 
@@ -196,12 +176,12 @@ async def test_an_older_copy_is_noticed_while_nothing_happens(
     aggregate_id = new_id()
 
     async def one_arrived() -> bool:
-        return len(await published(bench)) == 1
+        return len(await bench.streamed()) == 1
 
     async def both_arrived() -> bool:
-        return len(await published(bench)) == 2
+        return len(await bench.streamed()) == 2
 
-    async with running(relay_of(bench)):
+    async with running(bench.relay()):
         await bench.publish(aggregate_id, "one")
         await until(one_arrived)
         copy = await Copy(bench).take()
@@ -209,151 +189,38 @@ async def test_an_older_copy_is_noticed_while_nothing_happens(
         await until(both_arrived)
         await copy.restore()
         await until(both_arrived)
-    assert [one.sequence for one in await published(bench)] == [1, 2]
-
-
-@pytest.fixture
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.relay.STREAM_LENGTH", 5)
-    monkeypatch.setattr("chassis.relay._UNPUBLISHED", _UNPUBLISHED.limit(2))
-    monkeypatch.setattr("chassis.relay.BACKOFF_SECONDS", 0.01)
-
-
-async def read(bench: Any, group: str, count: int) -> list[int]:
-    """The sequences of what the consumer `group`, which is there, reads next."""
-    answer = await bench.redis.xreadgroup(group, "active", {STREAM: ">"}, count=count)
-    entries = [Event.FromString(fields[b"event"]) for _, fields in entries_of(answer)]
-    return [one.sequence for one in entries]
-
-
-@pytest.mark.usefixtures("_short")
-async def test_a_stream_is_not_trimmed_under_a_consumer_that_is_behind(bench: Any) -> None:
-    await bench.redis.xgroup_create(STREAM, "crm", id="0", mkstream=True)
-    assert await read(bench, "crm", 1) == []
-    aggregate_id, relay = new_id(), relay_of(bench)
-    for count in range(4):
-        await bench.publish(aggregate_id, "one", "two")
-        await publish(relay)
-        assert len(await published(bench)) == min(2 * (count + 1), 4)
-    assert await read(bench, "crm", 4) == [1, 2, 3, 4]
-    await publish(relay)
-    await publish(relay)
-    assert [one.sequence for one in await published(bench)] == list(range(1, 9))
-
-
-@pytest.mark.usefixtures("_short")
-async def test_what_is_young_waits_for_no_consumer_where_a_stream_is_followed_and_all_of_it_is_kept(
-    bench: Any,
-) -> None:
-    """Those who verify tokens follow auth's, and are not to wait for a service that is slow."""
-    await bench.redis.xgroup_create(STREAM, "crm", id="0", mkstream=True)
-    assert await read(bench, "crm", 1) == []
-    aggregate_id, relay = new_id(), relay_of(bench, kept_seconds=600.0)
-    for _ in range(100):
-        await bench.publish(aggregate_id, "one", "two")
-    await bench.rows("update outbox set occurred_at = now() - interval '1 hour' returning 1")
-    for _ in range(100):
-        await publish(relay)
-    assert len(await published(bench)) == 4  # What is old waits.
-    await bench.rows("update outbox set occurred_at = now() returning 1")
-    for _ in range(100):
-        await publish(relay)
-    assert await read(bench, "crm", 1000) == list(range(1, 201))
-
-
-@pytest.mark.usefixtures("_short")
-async def test_a_consumer_that_reads_no_more_holds_nobody_up(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chassis.relay.ABSENT_SECONDS", 0.2)
-    for group in ("crm", "auth"):
-        await bench.redis.xgroup_create(STREAM, group, id="0", mkstream=True)
-        assert await read(bench, group, 1) == []
-    aggregate_id, relay = new_id(), relay_of(bench)
-    for count in range(4):
-        await bench.publish(aggregate_id, "one", "two")
-        while await bench.rows("select 1 from outbox where published_at is null"):
-            await publish(relay)
-        assert await read(bench, "auth", 2) == [2 * count + 1, 2 * count + 2]
-    [left] = await bench.redis.xinfo_groups(STREAM)
-    assert left["name"] == b"auth"
-
-
-async def test_a_week_after_its_publication_an_event_is_gone_from_the_stream_unless_it_is_needed(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    relay = relay_of(bench)
-    for group in ("crm", "auth"):
-        await bench.redis.xgroup_create(STREAM, group, id="0", mkstream=True)
-    await bench.publish(new_id(), "one", "two", "three")
-    await publish(relay)
-    await relay.sweep()
-    assert len(await published(bench)) == 3
-    monkeypatch.setattr("chassis.relay.KEPT", timedelta(0))
-    assert await read(bench, "auth", 3) == [1, 2, 3]
-    assert await read(bench, "crm", 2) == [1, 2]
-    await bench.redis.xack(STREAM, "auth", *[key for key, _ in await bench.redis.xrange(STREAM)])
-    await bench.redis.xack(STREAM, "crm", (await bench.redis.xrange(STREAM))[0][0])
-    await relay.sweep()
-    assert [one.sequence for one in await published(bench)] == [2, 3]
-    await bench.redis.xack(STREAM, "crm", (await bench.redis.xrange(STREAM))[0][0])
-    await relay.sweep()
-    assert [one.sequence for one in await published(bench)] == [3]
-    assert await read(bench, "crm", 1) == [3]
-    await bench.redis.xack(STREAM, "crm", (await bench.redis.xrange(STREAM))[0][0])
-    await relay.sweep()
-    assert await published(bench) == []
-    # A stream that holds nothing is not a lost one.
-    await bench.publish(new_id(), "four")
-    await publish(relay)
-    assert len(await published(bench)) == 1
-
-
-async def test_what_is_young_stays_however_long_that_makes_the_stream(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chassis.relay.STREAM_LENGTH", 5)
-    aggregate_id, keeps, trims = new_id(), relay_of(bench, kept_seconds=600.0), relay_of(bench)
-    for _ in range(2):
-        await bench.publish(aggregate_id, *(f"{number}" for number in range(200)))
-        await publish(keeps)
-    assert len(await published(bench)) == 400
-    await keeps._lease.give_up()
-    await bench.publish(aggregate_id, "one")
-    await publish(trims)
-    # Whole nodes are trimmed, of a hundred events each.
-    assert len(await published(bench)) < 300
+    assert [one.sequence for one in await bench.streamed()] == [1, 2]
 
 
 async def test_the_clock_of_another_postgres_does_not_hide_what_was_lost(bench: Any) -> None:
     """After a failover to a server whose clock is behind, later events still have later moments."""
-    aggregate_id, relay = new_id(), relay_of(bench)
+    aggregate_id, relay = new_id(), bench.relay()
     relay._published = int(2e15)  # In 2033.
     await bench.redis.set(marker_of("agents"), relay._published)
     await bench.redis.xadd(STREAM, {"event": b""})
     await bench.publish(aggregate_id, "one")
     copy = await Copy(bench).take()
-    await publish(relay)
+    await bench.relay_once(relay)
     await copy.restore()
-    await publish(relay)
-    assert [one.sequence for one in await published(bench, aggregate_id)] == [1]
+    await bench.relay_once(relay)
+    assert [one.sequence for one in await bench.streamed(aggregate_id)] == [1]
 
 
 async def test_while_redis_is_away_the_age_of_what_waits_is_seen_to_grow(
     bench: Any, valkey: Valkey
 ) -> None:
-    relay = relay_of(bench)
+    relay = bench.relay()
     await bench.publish(new_id(), "one")
     await bench.rows("update outbox set occurred_at = now() - interval '90 seconds' returning 1")
     valkey.stop()
     try:
         with pytest.raises(AWAY):
-            await publish(relay)
+            await bench.relay_once(relay)
     finally:
         valkey.start()
     assert metrics.OUTBOX_AGE_SECONDS.labels("agents")._value.get() >= 90
-    await publish(relay)
-    await publish(relay)
+    await bench.relay_once(relay)
+    await bench.relay_once(relay)
     assert metrics.OUTBOX_AGE_SECONDS.labels("agents")._value.get() == 0
 
 
@@ -366,7 +233,7 @@ async def test_a_replica_that_no_longer_relays_tells_nothing_of_the_outbox(
         return [sample for one in metrics.OUTBOX_AGE_SECONDS.collect() for sample in one.samples]
 
     metrics.OUTBOX_AGE_SECONDS.clear()
-    async with running(relay_of(bench)):
+    async with running(bench.relay()):
 
         async def tells() -> bool:
             return bool(told())
@@ -383,8 +250,8 @@ async def test_a_replica_that_no_longer_relays_tells_nothing_of_the_outbox(
 
 
 async def test_an_idle_relay_hardly_asks(bench: Any) -> None:
-    relay = relay_of(bench)
-    await publish(relay)
+    relay = bench.relay()
+    await bench.relay_once(relay)
     asked = 0
 
     def count(*_: Any) -> None:
@@ -406,7 +273,7 @@ async def test_an_idle_relay_hardly_asks(bench: Any) -> None:
 
 
 async def test_a_commit_wakes_the_relay_at_once(bench: Any) -> None:
-    async with running(relay_of(bench)):
+    async with running(bench.relay()):
         await bench.redis.xread({STREAM: "$"}, block=600)
         waiting = asyncio.ensure_future(bench.redis.xread({STREAM: "$"}, block=2_000))
         await asyncio.sleep(0.05)
@@ -417,7 +284,7 @@ async def test_a_commit_wakes_the_relay_at_once(bench: Any) -> None:
 
 
 async def test_the_relay_outlives_lost_connections(bench: Any, until: Callable[..., Any]) -> None:
-    relay = asyncio.ensure_future(relay_of(bench).run())
+    relay = asyncio.ensure_future(bench.relay().run())
     try:
         for count in range(1, 4):
             await bench.end_connections()
@@ -425,7 +292,7 @@ async def test_the_relay_outlives_lost_connections(bench: Any, until: Callable[.
             async def arrived(wanted: int = count) -> bool:
                 with contextlib.suppress(Unavailable):  # As a caller would, it tries again.
                     await bench.publish(new_id(), "one")
-                return len(await published(bench)) >= wanted
+                return len(await bench.streamed()) >= wanted
 
             await until(arrived)
         assert not relay.done()
@@ -434,9 +301,9 @@ async def test_the_relay_outlives_lost_connections(bench: Any, until: Callable[.
 
 
 async def test_old_rows_are_swept_unless_they_still_wait(bench: Any) -> None:
-    relay = relay_of(bench)
+    relay = bench.relay()
     await bench.publish(new_id(), "old")
-    await publish(relay)
+    await bench.relay_once(relay)
     await bench.publish(new_id(), "waits")
     await bench.rows("update outbox set occurred_at = now() - interval '8 days' returning 1")
     await bench.publish(new_id(), "young")

@@ -58,8 +58,11 @@ class Piece:
     last: bool
 
 
-# What one system calls a listing, for one agent: others may call theirs the same.
-ExternalName = tuple[uuid.UUID, str | None]
+class ExternalName(NamedTuple):
+    """What one system calls a listing, for one agent: others may call theirs the same."""
+
+    list_agent_id: uuid.UUID
+    external_id: str | None
 
 
 class Row(NamedTuple):
@@ -76,7 +79,7 @@ class Row(NamedTuple):
 
     def name(self, importer: uuid.UUID) -> ExternalName:
         """Whose listing it is of, the `importer`'s unless given, and which."""
-        return self.list_agent_id or importer, self.external_id
+        return ExternalName(self.list_agent_id or importer, self.external_id)
 
 
 class RowError(NamedTuple):

@@ -269,7 +269,10 @@ class ListingFileRepository:
         """The listings of these agents by these external ids, locked."""
         rows = await tx.run(_KNOWN, {"agent_ids": [*agent_ids], "external_ids": [*external_ids]})
         known = [(row[0], Listing._make(tuple(row)[1:])) for row in rows]
-        return {(listing.list_agent_id, external_id): listing for external_id, listing in known}
+        return {
+            ExternalName(listing.list_agent_id, external_id): listing
+            for external_id, listing in known
+        }
 
     async def store(
         self, tx: Transaction, wanted: Iterable[tuple[str | None, Listing]]

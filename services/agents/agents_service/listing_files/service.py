@@ -220,7 +220,7 @@ class ListingFileService:
             listing = known.get(row.name(job.agent_id))
             try:
                 if listing is None:
-                    new.append((row, _draft(row, agents[row.name(job.agent_id)[0]])))
+                    new.append((row, _draft(row, agents[row.name(job.agent_id).list_agent_id])))
                 else:
                     old.append((row, listing, _rewritten(row, listing)))
             except DomainError as error:
@@ -362,7 +362,7 @@ def _csv_rows(records: Iterable[list[str]], header: list[str], before: int) -> I
 
 def _is_of(row: Row, job: Import, agents: Mapping[uuid.UUID, Agent], outcome: Outcome) -> bool:
     """Whether the row's agent is one whom the import may act for."""
-    if row.name(job.agent_id)[0] in agents:
+    if row.name(job.agent_id).list_agent_id in agents:
         return True
     outcome.refuse(row, "list_agent_id", "must be you, or an agent of the office you administer")
     return False

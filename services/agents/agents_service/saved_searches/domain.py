@@ -135,7 +135,7 @@ CHECKS: Final[Mapping[str, Check]] = {
             *("list_agent_id", "list_office_id", "furnishing", "facing"),
         )
     },
-    # Builders are among them, where all that is theirs is meant, whenever it comes.
+    # A builder's id among them means all of its projects, those to come, too.
     "project_id": lambda home, ids: str(home.project_id) in ids or str(home.builder_id) in ids,
     "bhk": lambda home, sizes: home.bhk in sizes,
     "price_min": _least("list_price"),
@@ -163,7 +163,7 @@ def stored(filters: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
 
 
 def matches(home: Home, wanted: Mapping[str, Any]) -> bool:
-    """Whether `home` is all that is `wanted`, if it has the words that are `misspelt`."""
+    """Whether `home` is all that is `wanted`, provided that Postgres finds the words in it that are `misspelt`."""
     # Asked of every candidate: a generator would cost twice as much.
     for name, value in wanted.items():  # noqa: SIM110
         if not CHECKS[name](home, value):
@@ -172,7 +172,7 @@ def matches(home: Home, wanted: Mapping[str, Any]) -> bool:
 
 
 def misspelt(home: Home, wanted: Mapping[str, Any]) -> list[str]:
-    """The words that a home which `matches` has at most with a typing error: Postgres tells, as it does in a search."""
+    """Of the words that are wanted, those that `home` has not as they are spelt, but perhaps with a typing error."""
     return [word for word in wanted.get("words", ()) if word not in home.search_text]
 
 

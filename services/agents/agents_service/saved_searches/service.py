@@ -220,7 +220,7 @@ class SavedSearchService:
         filters = dict(asked.filters)
         builders = [place.reference_id for place in asked.places if place.kind == "builder"]
         if builders:
-            # Themselves, not what projects they have today.
+            # The builders themselves: what they build later is wanted, too.
             named = [place.reference_id for place in asked.places if place.kind == "project"]
             filters["project_id"] = [*named, *builders]
         wanted = stored(filters, asked.words)

@@ -27,6 +27,7 @@ _CRORES, _LAKHS = r"(?:cr(?:ore)?s?|karo[dr])", r"l(?:acs?|a?kh?s?)?"
 _UNITS = rf"(?:{_CRORES}|{_LAKHS}|k|thousand|ha[jz]aa?r)\b"
 _UNIT = rf"(?:\s*({_UNITS}))?"
 _MONEY = rf"(?:₹|\brs\.?|\binr)?\s*({_NUMBER}){_UNIT}"
+_LEAST_PRICE, _MOST_PRICE = 1_000, 10**12
 # Smaller numbers that nothing is said of are those of flats, roads and years.
 LEAST_SUM = 3_000
 _BEDROOMS = r"\s*-?\s*(?:b[. ]?h[. ]?ks?|bed\s?rooms?|beds?|br)\b"
@@ -227,14 +228,14 @@ def _way(text: str) -> str:
 
 
 def _price(filters: dict[str, Any], names: Sequence[str], found: re.Match[str]) -> bool:
-    return _between(filters, names, _amounts(found, _SUMS), 1_000, 10**12)
+    return _between(filters, names, _amounts(found, _SUMS), _LEAST_PRICE, _MOST_PRICE)
 
 
 def _sum(sums: list[int], found: re.Match[str]) -> bool:
-    """Whether what was `found`, of which no more is said, is a sum of money, which is added to `sums`."""
+    """Whether a number with nothing before or behind it is money; what is, is added to `sums`."""
     [amount] = _amounts(found, _SUMS)
     alone = found[0].strip() == found[1]
-    if not (LEAST_SUM if alone else 1_000) <= amount <= 10**12:
+    if not (LEAST_SUM if alone else _LEAST_PRICE) <= amount <= _MOST_PRICE:
         return False
     sums.append(amount)
     return True

@@ -186,7 +186,7 @@ async def test_what_one_takes_along_has_room_in_one_reply(auth: Auth) -> None:
         await tx.execute(
             insert(audit_events), [{**event, **about, "id": new_id()} for _ in range(600)]
         )
-    export = await auth.accounts(signed_in.access_token).ExportMe(pb.ExportMeRequest())
+    export = await exported(auth, signed_in.access_token)
     assert 100 < len(export.audit_events) < 600
 
 

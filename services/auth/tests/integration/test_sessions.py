@@ -110,7 +110,8 @@ async def test_what_is_over_is_forgotten_but_no_used_token_of_a_session_that_liv
     async with run_auth() as auth:
         first = await auth.sign_in()
         second = await auth.refresh(first.refresh_token)
-        forsaken, over, long_over = [await auth.sign_in() for _ in range(3)]
+        await auth.sign_in()  # Her token is never used.
+        over, long_over = [await auth.sign_in() for _ in range(2)]
         for ended in (over, long_over):
             await auth.refresh(ended.refresh_token)
         await auth.rows("update refresh_tokens set expires_at = now() - interval '1 day'")
@@ -137,7 +138,6 @@ async def test_what_is_over_is_forgotten_but_no_used_token_of_a_session_that_liv
                 await asyncio.sleep(0.01)
         left = {row["hash"] for row in await auth.rows("select hash from refresh_tokens")}
         assert left == {hashed(first.refresh_token), hashed(second.refresh_token)}
-        assert hashed(forsaken.refresh_token) not in left
         assert len(await auth.rows("select from sessions")) == 3
         assert await auth.rows("select from allowances") == []
         await refused(auth, first.refresh_token, agent="thief/1.0")

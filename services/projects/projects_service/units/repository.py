@@ -224,8 +224,8 @@ class UnitRepository:
     async def holds_of(
         self, tx: Transaction, user_id: uuid.UUID, project_id: uuid.UUID
     ) -> list[Hold]:
-        """A user's holds in a project, but those that are over for longer than they lasted; until the transaction ends
-        she gets no others there.
+        """A user's holds in a project, unless they began so long ago that they are over for longer than they can have
+        lasted; until the transaction ends she gets no others there.
         """
         whose = func.hashtextextended(f"{user_id} {project_id}", 0)
         await tx.execute(select(func.pg_advisory_xact_lock(whose)))

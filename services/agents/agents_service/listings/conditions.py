@@ -128,6 +128,12 @@ HELD_BY_INDEX: Final = frozenset(
 )
 
 
+# The sizes as a range: an index of areas is not asked for each of them, unless rows are read for it.
+BETWEEN_SIZES: Final = and_(
+    _least("bhk_min", listings.c.bhk, Double), _most("bhk_max", listings.c.bhk, Double)
+)
+
+
 def amenity_bits(amenities: Iterable[str]) -> int:
     """A bit for each, as the function of Postgres has it that makes the column; several may share one."""
     bits = 0
@@ -143,7 +149,9 @@ def has_word(name: str) -> ColumnElement[bool]:
 
 def is_spelt(name: str) -> ColumnElement[bool]:
     """Whether a listing has the word as it is spelt: looked up row by row, that is a twentieth of the price."""
-    return func.strpos(listings.c.search_text, func.fold(bindparam(name))) > 0
+    # In a query of its own, which is answered once: a plan for any word would fold it anew for each row.
+    word = select(func.fold(bindparam(name, type_=Text))).scalar_subquery()
+    return func.strpos(listings.c.search_text, word) > 0
 
 
 def likeness(words: int) -> ColumnElement[Any]:

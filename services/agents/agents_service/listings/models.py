@@ -291,13 +291,17 @@ Index(
     postgresql_using="gin",
     postgresql_ops={"search_text": "gin_trgm_ops"},
 )
-# The listings of an area.
+# The listings of an area. Only a search for one may use it: the planner takes it for cheaper than it is.
+_keys = [*(listings.c[name] for name in ("location", "price_key", "bhk"))]
 Index(
     "listings_location",
-    listings.c.location,
-    listings.c.price_key,
-    listings.c.bhk,
+    *_keys,
     postgresql_using="gist",
+    postgresql_include=[
+        *("standard_status", "listing_type", "id", "newest_key"),
+        *_held_besides(_keys),
+    ],
+    postgresql_where=listings.c.location.is_not(None),
 )
 
 # Append-only: who changed what, from, to, when and why. Prices and statuses are public.

@@ -145,21 +145,21 @@ class ListingRepository:
         """A page in order; where that is cut off before the page is full, gathered. Words are looked for as they are
         spelt, and give or take a typing error where these do not fill the page.
         """
-        if not search.has_few:
-            shape = search.shape(gathered=False)
-            rows = await self._database.fetch(statement_of(shape), search.parameters, key=shape)
+        way = search.first_way
+        while True:
+            shape = search.shape(gathered=way.gathered)
+            rows = await self._database.fetch(
+                statement_of(shape),
+                search.parameters(way),
+                key=shape,
+                planned_anew=way.gathered,
+                bitmaps=search.needs_bitmaps,
+            )
             found = [Found._make(row) for row in rows]
-            if search.is_answered(len(found), cut=any(each.cut for each in found)):
+            cut = any(each.cut for each in found)
+            if way.gathered or search.is_answered(len(found), cut=cut):
                 return found
-        shape = search.shape(gathered=True)
-        rows = await self._database.fetch(
-            statement_of(shape),
-            search.parameters,
-            key=shape,
-            planned_anew=True,
-            bitmaps=search.needs_bitmaps,
-        )
-        return [Found._make(row) for row in rows]
+            way = search.way_after(way, sum(not each.cut for each in found), search.limit, cut=cut)
 
     async def those_in(
         self, statuses: Sequence[str], listing_ids: Sequence[uuid.UUID]

@@ -7,10 +7,11 @@ window did not fill a page with, so neither way ever reads much.
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from math import ceil, inf
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -31,9 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from agents_service.listings.conditions import (
-    AREAS,
     FILTERS,
-    HELD_BY_INDEX,
     HELD_FILTERS,
     NARROWING,
     ORDERS,
@@ -43,7 +42,15 @@ from agents_service.listings.conditions import (
     is_spelt,
 )
 from agents_service.listings.domain import Listing
-from agents_service.listings.models import HOLDING, PLACES, listings, quoted
+from agents_service.listings.gathering import (
+    any_market,
+    checked,
+    gathering,
+    is_held,
+    is_held_by_area,
+    narrowing,
+)
+from agents_service.listings.models import PLACES, listings
 
 # The driver would decode JSON; as text it stays as it is, since most of it is never looked at.
 _MEDIA = cast(listings.c.media, Text).label("media")
@@ -57,12 +64,25 @@ _AT_MOST = (21, 101, SAMPLE)
 # index alone tells which are as asked for, five times as many cost less.
 WINDOW, HELD_WINDOW = 1_000, 5_000
 LEAST_WINDOW = 200
+# What fills a part of a page in a window is likely to fill it in one that is as much wider, which costs the same however
+# many listings there are, while gathering them costs the more the more there are. So many times as wide it may be.
+WIDEST = 6
 # Likeness has no index in its order: of what has the words, so many are compared.
 MOST_COMPARED = 2_000
 Columns = Sequence[ColumnElement[Any]]
 _shown = listings.alias("shown")
 # Of these there are so few that they are gathered at once.
 _RARE: Final = ("list_office_id",)
+
+
+class Way(NamedTuple):
+    """How listings are looked for: gathered, or in order within windows of so many times their width."""
+
+    gathered: bool
+    times: int = 1
+
+
+IN_ORDER, GATHERED = Way(False), Way(True)
 
 
 class Shape(NamedTuple):
@@ -145,9 +165,17 @@ class Search:
         return not cut and (not self.words or found >= self.limit)
 
     @property
-    def has_few(self) -> bool:
-        """Whether there is no point in reading in order."""
-        return self.sort == "relevance" or any(name in self.filters for name in _RARE)
+    def first_way(self) -> Way:
+        """In order, unless so few are looked for that there is no point in it."""
+        few = self.sort == "relevance" or any(name in self.filters for name in _RARE)
+        return GATHERED if few else IN_ORDER
+
+    def way_after(self, way: Way, found: int, wanted: int, *, cut: bool) -> Way:
+        """How to look on, when windows that were `cut` off held so many of those wanted."""
+        times = ceil(1.5 * wanted / found) if found else inf
+        if way == IN_ORDER and cut and times <= WIDEST and self.is_held:
+            return Way(False, int(times))
+        return GATHERED
 
     def shape(self, *, gathered: bool) -> Shape:
         at_most = next(size for size in _AT_MOST if size >= self.limit)
@@ -166,21 +194,25 @@ class Search:
     @property
     def is_held(self) -> bool:
         """Whether the index that is read in order holds all that is asked for."""
+        if self.sort == "distance":
+            return not self.words and is_held_by_area(self.filters)
         return is_held(self.filters) and (not self.words or self.sort == "newest")
 
     @property
     def needs_bitmaps(self) -> bool:
         """Whether what is gathered is found by other indexes than those that hold all that is asked for."""
-        return bool(self.words) or not is_held(self.filters)
+        return bool(self.words) or not (is_held(self.filters) or is_held_by_area(self.filters))
 
-    @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self, way: Way) -> dict[str, Any]:
+        """What its statement is given."""
         key, id_ = self.after or (None, None)
-        window = max(HELD_WINDOW if self.is_held else WINDOW, 2 * self.limit)
+        window = way.times * max(HELD_WINDOW if self.is_held else WINDOW, 2 * self.limit)
         return {
             **self.filters,
             "place": next(iter(self.places), None),
             **{f"word{number}": word for number, word in enumerate(self.words)},
+            "bhk_min": min(self.filters.get("bhk", (0,))),
+            "bhk_max": max(self.filters.get("bhk", (0,))),
             "amenity_bits": amenity_bits(self.filters.get("amenities", ())),
             "centre": self.centre,
             "after_key": key,
@@ -309,48 +341,12 @@ def _gathered(shape: Shape, besides: Columns) -> Select[Any]:
             held=is_held(shape.filters) and not shape.words,
         ),
         *shape.sought,
-        *_checked(shape.beyond),
+        *checked(shape.beyond),
     )
     if shape.sort == "relevance":
         found = found.limit(literal_column(str(MOST_COMPARED)))
     gathered = found.cte("gathered").prefix_with("MATERIALIZED")
     return _first(gathered, gathered, order, besides)
-
-
-def is_held(filters: Collection[str]) -> bool:
-    """Whether the indexes that are read in order hold all that `filters` ask for."""
-    place = narrowing(filters)
-    return place in HOLDING and HELD_BY_INDEX.issuperset({*filters} - {place})
-
-
-def gathering(
-    filters: Sequence[str], markets: Sequence[tuple[str, str]], *, held: bool
-) -> list[ColumnElement[bool]]:
-    """The conditions of what is gathered, so put that the planner takes the index of the rarest kind of them.
-
-    What indexes in order hold is read from any of them alone: from that of prices, say, what is within a range of them.
-    Within an area it is the index of locations, unless the place is narrower: the planner thinks that every area holds a
-    thousandth of all listings, and would read half the other index to avoid reading those.
-    """
-    if held:
-        asked = {**FILTERS, **HELD_FILTERS}
-        return [*(asked[name] for name in filters), any_market(markets)]
-    if not set(AREAS).intersection(filters):
-        indexed = set(filters)
-    elif narrowing(filters) not in ("", "city"):
-        indexed = {*filters} - {*AREAS}
-    else:
-        indexed = {*AREAS, "bhk", "price_min", "price_max"}
-    return [
-        *(FILTERS[name] for name in filters if name in indexed),
-        *_checked([FILTERS[name] for name in filters if name not in indexed]),
-        any_market(markets),
-    ]
-
-
-def _checked(conditions: Iterable[ColumnElement[bool]]) -> list[ColumnElement[bool]]:
-    """Conditions that no index is used for."""
-    return [condition.is_(True) for condition in conditions]
 
 
 def _first(source: Any, found: Any, order: Order, besides: Columns) -> Select[Any]:
@@ -363,20 +359,6 @@ def _first(source: Any, found: Any, order: Order, besides: Columns) -> Select[An
         .order_by(*order.by(found.c.order_key, found.c.id))
         .limit(bindparam("limit"))
     )
-
-
-def any_market(markets: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
-    """Of any status and type out of `markets`, which are all there are of both."""
-    # Names of the contract's enums, never anybody's text.
-    columns = listings.c.standard_status, listings.c.listing_type
-    names = (sorted(set(each)) for each in zip(*markets, strict=True))
-    return and_(
-        *(column.in_(map(quoted, each)) for column, each in zip(columns, names, strict=True))
-    )
-
-
-def narrowing(filters: Iterable[str]) -> str:
-    return next((name for name in NARROWING if name in filters), "")
 
 
 def _each(name: str, kind: Any) -> Any:

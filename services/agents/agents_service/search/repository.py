@@ -232,7 +232,7 @@ def _facets_of(shape: Shape) -> Select[Any]:
 @lru_cache(maxsize=500)
 def _clusters_of(shape: Shape) -> Select[Any]:
     """A row for each cell of the map that holds listings, the fullest first."""
-    sample = statement_of(shape, "location", "list_price").cte("sample")
+    sample = statement_of(shape, "location", "price_key").cte("sample")
     x, y = (literal_column(f"sample.location[{axis}]", Double) for axis in (0, 1))
     cell = bindparam("cell", type_=Double)
     shown = ~sample.c.cut
@@ -242,7 +242,7 @@ def _clusters_of(shape: Shape) -> Select[Any]:
             func.avg(x).label("x"),
             func.avg(y).label("y"),
             counted.label("listings"),
-            func.min(sample.c.list_price).label("price_min"),
+            func.min(sample.c.price_key).label("price_min"),
             func.min(cast(sample.c.id, Text)).filter(shown).label("listing_id"),
             *_of_all(sample),
         )
@@ -361,18 +361,19 @@ class SearchRepository:
         statement: Callable[[Shape], Select[Any]],
         parameters: Mapping[str, Any],
     ) -> tuple[list[Any], bool]:
-        rows: list[Any] = []
-        total, cut = 0, False
-        for gathered in (False, True):
-            shape = search.shape(gathered=gathered)
+        way = search.first_way
+        while True:
+            shape = search.shape(gathered=way.gathered)
             rows = await self._database.fetch(
                 statement(shape),
-                {**search.parameters, **parameters},
+                {**search.parameters(way), **parameters},
                 key=(statement.__name__, shape),
-                planned_anew=gathered,
+                planned_anew=way.gathered,
                 bitmaps=search.needs_bitmaps,
             )
             total, cut = (rows[0]["total"], rows[0]["cut"]) if rows else (0, False)
-            if search.is_answered(total, cut=cut) or total >= FAIR_SAMPLE:
+            is_fair = total >= FAIR_SAMPLE or search.is_answered(total, cut=cut)
+            if way.gathered or is_fair:
                 break
+            way = search.way_after(way, total, FAIR_SAMPLE, cut=cut)
         return rows, cut or total >= search.limit

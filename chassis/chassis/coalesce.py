@@ -135,7 +135,9 @@ class Coalescer(Generic[K, V]):
 
 
 def _is_of_one(error: BaseException | None) -> bool:
-    """Whether one of several may have caused it, and the others would succeed: not that the peer is away or too slow."""
+    """Whether one of those who went together may have caused it, so that the others would succeed alone: it is not that
+    the peer is away or too slow.
+    """
     if isinstance(error, grpc.aio.AioRpcError):
         error = from_rpc_error(error) or error
     return error is not None and not isinstance(error, Unavailable | DeadlineExceeded)

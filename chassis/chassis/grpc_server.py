@@ -58,8 +58,8 @@ class Verifier(Protocol):
 
 
 class ReplyTooLarge(Exception):
-    """A reply that gRPC would not send, and of which it would tell nobody here. Lists are cut to fit
-    (`chassis.page_tokens`), and the contract's tests see to the rest: this is a fault of ours.
+    """A reply that gRPC would refuse to send without telling anybody here. It is a fault of ours: lists are cut to fit
+    (`chassis.page_tokens`), and the contract's tests see to it that all else fits.
     """
 
     def __init__(self, size: int) -> None:

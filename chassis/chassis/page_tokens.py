@@ -36,8 +36,8 @@ def by_id(item: Any) -> list[Any]:
 def fitting(
     shown: Iterable[ShownT], room: int = ROOM_BYTES, size_of: SizeOf = BYTES_OF_MESSAGE
 ) -> list[ShownT]:
-    """The first of `shown`, messages unless `size_of` says otherwise, that have room in one reply: one at least. None
-    takes no room.
+    """As many of `shown`, from the first on, as have room in one reply, but one at least. They are messages, unless
+    `size_of` says otherwise, or None, which takes no room.
     """
     fit: list[ShownT] = []
     for each in shown:
@@ -110,8 +110,8 @@ class Page:
     ) -> tuple[list[ShownT], str]:
         """What the page shows of what was found, and the token of the next one, empty when there is none.
 
-        `show` makes a message of an item, or None of what is not to be shown. Where fewer than were asked for fill a
-        reply, the page ends there (AIP-158).
+        `show` makes a message of an item, or None of what is not to be shown. A page ends early where its reply is full
+        (AIP-158).
         """
         shown = fitting(map(show, found[: self.limit - 1]), size_of=size_of)
         token = ""

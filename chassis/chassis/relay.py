@@ -88,10 +88,10 @@ end
 local time = redis.call('time')
 local now = time[1] * 1000 + time[2] / 1000
 """
-# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. PUBLISHED, but
-# nothing is added to a stream that holds less than was published: the answer is then until when it holds all. Nor is it,
-# where ARGV[5] is 1, to one with a consumer that the batch would leave too far behind: FULL. What is younger than ARGV[4]
-# milliseconds is not trimmed, however long that makes the stream.
+# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. The answer is
+# PUBLISHED; or FULL, where ARGV[5] is 1 and the batch would leave a consumer too far behind; or, of a stream that holds
+# less than was published, the moment until which it holds all. What is younger than ARGV[4] milliseconds is not trimmed,
+# however long that makes the stream.
 _PUBLISH = _TRIM + """
 local marker = tonumber(redis.call('get', KEYS[1]) or '')
 if not marker or marker > 0 and redis.call('exists', KEYS[2]) == 0 then

@@ -148,7 +148,7 @@ def is_nested(field: FieldDescriptor) -> bool:
 
 @cache
 def value_check(field: FieldDescriptor) -> Check | None:
-    """What one value of a field (an item of a list, a value of a map) must satisfy; None when anything of its type will do."""
+    """What one value of a field (an item of a list, a value of a map) must satisfy; None when all of its type will do."""
     rules, type_ = field_rules(field), value_field(field).type
     given = {descriptor.name for descriptor, _ in rules.rules.ListFields()} - {
         "min_items",

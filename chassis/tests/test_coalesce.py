@@ -1,4 +1,4 @@
-"""Reads at the same time go together, and nobody pays for it: not the one who is alone, not the one whose neighbour leaves."""
+"""Reads at the same time go together, and nobody pays for it: not who is alone, not whose neighbour leaves or fails."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

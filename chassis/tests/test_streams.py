@@ -1,4 +1,4 @@
-"""How much of the past a stream holds, and which consumers the relay waits for, over a real Postgres and a real Valkey."""
+"""How much of the past a stream holds, and which consumers the relay waits for."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What must never be in a log, looked for in one: tokens, phones however they are written, and secrets that are known."""
+"""What must never be in a log: tokens, phones however they are written, and secrets that are known."""
 
 import json
 import re

@@ -1,7 +1,8 @@
-"""Says what breaks clients since another commit: `python tests/contract/breaking.py origin/main`, or `make check-breaking`.
+"""Says what breaks clients since another commit: `make check-breaking base=origin/main`.
 
-gRPC callers by buf, over the descriptor sets of both commits; HTTP clients by `gateway.breaking`, over both snapshots of
-OpenAPI. Who wants a break declares it in the message of a commit since, which ends with a line `Breaking: <why>`.
+What breaks callers of gRPC is buf's to say, over the descriptor sets of both commits; what breaks clients of HTTP,
+`gateway.breaking`'s, over both snapshots of OpenAPI. Who wants a break declares it in the message of a commit since, which
+ends with a line `Breaking: <why>`.
 """
 
 import argparse

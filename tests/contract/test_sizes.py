@@ -1,4 +1,4 @@
-"""Every reply of the contract has room in one message: lists are paged, cut or of a known number, resources are bounded."""
+"""Every reply of the contract has room in one message: lists are paged, cut or of known length, resources bounded."""
 
 import ast
 from pathlib import Path

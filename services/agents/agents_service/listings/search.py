@@ -236,7 +236,7 @@ class Found(NamedTuple):
 
 @lru_cache(maxsize=2_000)
 def statement_of(shape: Shape, *besides: str) -> Select[Any]:
-    """The statement of all searches of `shape`: what `Found` is made of or, in its version's stead, `besides`: these columns."""
+    """The statement of all searches of `shape`: what `Found` is made of, or `besides` in its version's stead."""
     columns = [listings.c[name] for name in besides]
     if shape.gathered:
         return _gathered(shape, columns)

@@ -1,4 +1,4 @@
-"""Listings with as many photos, of as long addresses, as there may be are found like all others: one agent breaks no list."""
+"""Listings as large as they may be, with fifty photos of long addresses, are found like all others and break no list."""
 
 from typing import Any
 

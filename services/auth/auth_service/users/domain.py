@@ -100,6 +100,6 @@ def check_may_sign_in(user: User) -> None:
 
 
 def token_time(user: User, now: datetime) -> int:
-    """The time, in whole seconds, to issue a token at so that it is not among those that `user`'s loss of a role refused."""
+    """When to issue a token, in whole seconds, so that it is not among those that `user`'s loss of a role refused."""
     refused_until = user.tokens_refused_until
     return max(int(now.timestamp()), int(refused_until.timestamp()) + 1 if refused_until else 0)

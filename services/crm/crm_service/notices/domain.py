@@ -21,7 +21,7 @@ class Notice:
     lead_id: uuid.UUID | None
     rera_valid_to: date | None
     agent_id: uuid.UUID
-    # Which one about a lead it is among the agent's of an hour by the clock: 1 is the first.
+    # Its number among the notices about leads that the agent gets in an hour by the clock, from 1 on.
     place: int | None
     created_at: datetime
 
@@ -31,7 +31,7 @@ class Notice:
         return hers and now - self.created_at <= STALE
 
     def beyond(self, most_an_hour: int) -> int:
-        """How many too many she was to have of its hour, up to this one: the first is told as `body_about_more`."""
+        """How far this one is beyond what its hour may have: the first that is becomes `body_about_more`."""
         return max(0, (self.place or 0) - most_an_hour)
 
 

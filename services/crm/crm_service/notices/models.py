@@ -4,8 +4,9 @@ from sqlalchemy import Column, Date, DateTime, Index, Integer, SmallInteger, Tab
 
 from crm_service.metadata import metadata
 
-# Text messages to agents about leads they were given, or about the end of their registration. A row is claimed before its message is sent and ended after, so
-# that replicas don't send it twice; one that dies in between leaves it to be claimed again.
+# Text messages to agents about leads they were given, or about the end of their registration. A row is claimed before its
+# message is sent and ended after, so that replicas don't send it twice; one that dies in between leaves it to be claimed
+# again.
 notices = Table(
     "notices",
     metadata,
@@ -14,7 +15,7 @@ notices = Table(
     Column("lead_id", Uuid),
     Column("rera_valid_to", Date),
     Column("agent_id", Uuid, nullable=False),
-    # Which one about a lead it is among the agent's of an hour, from its first claim on.
+    # Its number among the notices about leads that the agent gets in an hour by the clock, from its first claim on.
     Column("place", Integer),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("claimed_until", DateTime(timezone=True), nullable=False, server_default=func.now()),

@@ -13,9 +13,10 @@ from crm_service.notices.domain import Notice
 from crm_service.notices.models import notices
 
 CLAIM = timedelta(seconds=60)
-# The advisory lock of who gives places.
+# The advisory lock of whoever gives notices their places.
 _PLACES = 0x6E6F7469636573
-# Behind those of the same agent and hour that have their places, and those that get them now, in their order.
+# A notice's place is behind all of the same agent and hour that have theirs, and behind the earlier ones that get theirs
+# with it.
 _CLAIM = text(f"""
     update notices set claimed_until = now() + :claim, attempts = attempts + 1, place = coalesce(place, (
         select nullif(count(*), 0) from notices as other

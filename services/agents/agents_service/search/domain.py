@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 LAKH, CRORE = 100_000, 10_000_000
 # Words of a phrase that may name a place.
 LONGEST_NAME = 4
-# The classes of Unicode from which on a mark is an accent.
+# A mark is an accent from this combining class of Unicode on.
 _ACCENTS: Final = 200
 
 # Each city by all its names, the one it goes by first.

@@ -36,7 +36,7 @@ _ROOMS, _OR = r"(?:1?\d|20)(?:\.5)?", r"\s*(?:,|/|-|&|or|and|to)\s*"
 _SIZES = (
     rf"((?:(?<![\w.]){_ROOMS}{_OR}(?:{_ROOMS}{_OR})*)?(?<![\d.]){_ROOMS})(?:\s*\+\s*\d)?{_BEDROOMS}"
 )
-# Their numbers are their names'.
+# Numbers that belong to the name before them, as in Sector 5, and are no sizes or prices.
 _NUMBERED = (
     r"\b((?:sector|sec|phase|block|(?<!builder )floor|tower|wing|stage|pocket|ward|lane|gali|no)"
     rf"\b[\s.-]*\d{{1,3}}\b)(?!{_BEDROOMS})"
@@ -112,7 +112,7 @@ _SAID: Final = (
 )
 # Who says both wants either, which is no filter.
 _EITHER_WAY: Final = ("listing_type", "possession_status")
-# No filter that words are read as has these.
+# What no filter asks for. Its numbers are no sizes or prices.
 _UNSAID: Final = (
     r"\b(?:ground|top|first|second|third|\d+(?:st|nd|rd|th)) floor\b"
     r"|\b\d+\s*(?:bath(?:room)?s?|toilets?|washrooms?|balcon(?:y|ies)|halls?|kitchens?)\b"
@@ -197,7 +197,7 @@ def _filters_of(said: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 def _words(text: str) -> list[str]:
-    """Letters and numbers with the marks that belong to them, which a regular expression takes for none."""
+    """The words of `text`, with the marks on their letters: a regular expression ends Indian words at each of them."""
     return "".join(
         letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in text
     ).split()
@@ -232,7 +232,7 @@ def _price(filters: dict[str, Any], names: Sequence[str], found: re.Match[str]) 
 
 
 def _sum(sums: list[int], found: re.Match[str]) -> bool:
-    """Whether a number with nothing before or behind it is money; what is, is added to `sums`."""
+    """Whether an amount that is said to be neither the least nor the most is one of money; if so, `sums` has it."""
     [amount] = _amounts(found, _SUMS)
     alone = found[0].strip() == found[1]
     if not (LEAST_SUM if alone else _LEAST_PRICE) <= amount <= _MOST_PRICE:

@@ -206,7 +206,7 @@ def _facets_of(shape: Shape) -> Select[Any]:
         "sample"
     )
     bands = bindparam("bands", type_=ARRAY(BigInteger))
-    # People write the name of a locality as they like: it is one, and called as its place is.
+    # However people write a locality's name, it is one locality, and goes by the same spelling as its place.
     facets = {
         "locality": sample.c.subdivision_name,
         "bhk": sample.c.bhk,

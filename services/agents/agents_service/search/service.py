@@ -73,10 +73,10 @@ class SearchService:
         after: tuple[Any, uuid.UUID] | None,
         limit: int,
     ) -> tuple[Search, Asked]:
-        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument or PermissionDenied.
+        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument, PermissionDenied.
 
-        A page `after` a row is in the same `sort` as the one before: where words were read otherwise since, so that
-        there is nothing left to be relevant to, there is no such page.
+        A page `after` a row must be in the `sort` of the page before. It can't be where the words have come to be read as a
+        place meanwhile, so that nothing is left to be relevant to: then its token is invalid.
         """
         statuses = filters.get("standard_status", (StandardStatus.ACTIVE,))
         asked = await self.asked(filters)

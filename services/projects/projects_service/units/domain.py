@@ -183,7 +183,7 @@ class HoldLimits:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A hold of somebody's: how long it lasts or lasted, and how long is left of it, less than nothing once it is over."""
+    """A hold of somebody's: how long it lasts or lasted, and how long is left of it, negative once it is over."""
 
     unit_id: uuid.UUID
     lasts: timedelta

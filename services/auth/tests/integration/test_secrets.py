@@ -37,7 +37,7 @@ async def test_what_is_encrypted_moves_to_the_new_key_encryption_key(run_auth: R
         assert unchanged["private_key"] == before["private_key"]
     async with run_auth(key_encryption_key=f"{NEW_KEYS},{OLD_KEYS}") as auth:
         assert (await auth.log_in(PASSWORD)).access_token
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 [now] = await auth.rows(rows)
                 if now["encrypted_hash"] != before["encrypted_hash"]:

@@ -10,7 +10,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 	protos/pyproject.toml chassis/pyproject.toml gateway/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search bench-alerts bench-files bench-faults compose-env compose-up compose-smoke drill-restore drill-pgbouncer lock hooks clean
+.PHONY: help setup up demo deploy test check check-python check-protos check-contract check-answers check-deploy check-alerts check-dashboards check-typescript fmt protos manifests dashboards rotate-keys migrate bench bench-search bench-alerts bench-files bench-faults compose-env compose-up compose-smoke drill-restore drill-pgbouncer lock hooks clean
 
 ##@ Run
 up: setup ## Start everything: Postgres, Valkey, the four services and the gateway
@@ -63,7 +63,7 @@ drill-pgbouncer: setup ## Run the platform behind PgBouncer in transaction mode,
 compose-smoke: setup ## Build the images, run deploy/compose, break it and see that nothing is lost (needs Docker) [args="prometheus alertmanager"]
 	@exec $(BIN)/python -m deploy.compose.smoke $(args)
 
-check: check-python check-protos check-contract check-typescript ## Everything CI checks besides the tests
+check: check-python check-protos check-contract check-typescript check-answers ## Everything CI checks besides the tests
 	@echo "All checks passed."
 
 check-python: setup ## Format, lint, types and layers
@@ -84,6 +84,9 @@ check-contract: setup ## The committed OpenAPI is what the protos say, and is va
 
 check-breaking: setup ## Nothing since another commit breaks clients, unless a commit says `Breaking: why` [base=origin/main]
 	@exec $(BIN)/python tests/contract/breaking.py $(or $(base),origin/main)
+
+check-answers: setup ## Whatever is sent, a running platform answers as OpenAPI says it may
+	$(BIN)/pytest -q tests/contract/fuzz.py
 
 check-deploy: setup ## The Kubernetes manifests, rendered and checked, and the workflows (needs kubectl 1.21 or newer, Node)
 	@command -v npm >/dev/null || { echo "make check-deploy needs Node 20 or newer with npm, whose packages know the custom resources."; exit 1; }

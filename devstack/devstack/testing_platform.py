@@ -82,16 +82,22 @@ class RunningPlatform:
         return int(self.environment["DEMO_LISTINGS"]) / 1_000
 
 
+def own_ports() -> dict[str, str]:
+    """Settings by which a platform stands beside any other."""
+    return {
+        "GATEWAY_PORT": str(free_port()),
+        "POSTGRES_PORT": str(free_port()),
+        "VALKEY_PORT": str(free_port()),
+        "METRICS_PORT": str(free_port(len(PROCESSES))),
+        **{f"{name.upper()}_TARGET": f"dns:///localhost:{free_port()}" for name in SERVICES},
+    }
+
+
 @contextmanager
 def running(**environment: str) -> Iterator[RunningPlatform]:
     with tempfile.TemporaryDirectory(prefix="propmubi-platform-") as folder:
-        gateway = free_port()
         told = {
-            "GATEWAY_PORT": str(gateway),
-            "POSTGRES_PORT": str(free_port()),
-            "VALKEY_PORT": str(free_port()),
-            "METRICS_PORT": str(free_port(len(PROCESSES))),
-            **{f"{name.upper()}_TARGET": f"dns:///localhost:{free_port()}" for name in SERVICES},
+            **own_ports(),
             "DEMO_LISTINGS": "0",
             "ADMIN_PHONES": "+919999900001",
             "DATABASE_URL": "",
@@ -100,7 +106,7 @@ def running(**environment: str) -> Iterator[RunningPlatform]:
         }
         var = Path(folder) / "var"
         var.mkdir(mode=0o700)
-        platform = RunningPlatform(f"http://127.0.0.1:{gateway}", var, told)
+        platform = RunningPlatform(f"http://127.0.0.1:{told['GATEWAY_PORT']}", var, told)
         try:
             platform.start()
             yield platform

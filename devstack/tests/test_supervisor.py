@@ -12,11 +12,11 @@ import pytest
 
 from devstack.platform import PROCESSES
 from devstack.process import free_port
-from devstack.testing_platform import RunningPlatform
+from devstack.testing_platform import RunningPlatform, own_ports
 
 
 def up(var: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    told = os.environ | {"METRICS_PORT": str(free_port(len(PROCESSES)))} | environment
+    told = os.environ | own_ports() | environment
     command: list[str | Path] = [sys.executable, "-m", "devstack", "--var", var, "up"]
     return subprocess.run(
         command, env=told, capture_output=True, text=True, timeout=30, check=False
@@ -56,14 +56,7 @@ def test_a_port_given_twice_is_named_with_both_owners(tmp_path: Path) -> None:
 def test_a_server_that_cannot_be_reached_is_named_without_its_password(
     tmp_path: Path, name: str, url: str
 ) -> None:
-    ports = {
-        variable: str(free_port()) for variable in ("GATEWAY_PORT", "POSTGRES_PORT", "VALKEY_PORT")
-    }
-    ports |= {
-        f"{service}_TARGET": f"localhost:{free_port()}"
-        for service in ("AUTH", "AGENTS", "CRM", "PROJECTS")
-    }
-    refused = up(tmp_path, **(ports | {name: url}))
+    refused = up(tmp_path, **{name: url})
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"✗ {name}: ")
     assert "127.0.0.1:1" in refused.stderr

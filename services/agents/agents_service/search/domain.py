@@ -1,5 +1,6 @@
 """Which places are meant: cities by all their names, names with slips of the finger."""
 
+import re
 import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,25 +14,57 @@ _ACCENTS: Final = 200
 
 # Each city by all its names, the one it goes by first.
 CITIES: Final = (
-    ("Bengaluru", "Bangalore", "Bengalooru"),
-    ("Mumbai", "Bombay"),
-    ("Gurugram", "Gurgaon"),
-    ("Chennai", "Madras"),
-    ("Kolkata", "Calcutta"),
-    ("Pune", "Poona"),
-    ("Kochi", "Cochin"),
-    ("Thiruvananthapuram", "Trivandrum"),
-    ("Mysuru", "Mysore"),
-    ("Mangaluru", "Mangalore"),
-    ("Vadodara", "Baroda"),
-    ("Visakhapatnam", "Vizag"),
-    ("Puducherry", "Pondicherry"),
-    ("Prayagraj", "Allahabad"),
-    ("Varanasi", "Benares", "Banaras"),
-    ("Delhi", "New Delhi"),
-    ("Kozhikode", "Calicut"),
-    ("Nashik", "Nasik"),
+    (
+        "Bengaluru",
+        "Bangalore",
+        "Bengalooru",
+        "ಬೆಂಗಳೂರು",
+        "बेंगलुरु",
+        "बेंगलूर",
+        "बैंगलोर",
+        "பெங்களூரு",
+        "బెంగళూరు",
+    ),
+    ("Mumbai", "Bombay", "मुंबई", "मुम्बई", "મુંબઈ"),
+    ("Gurugram", "Gurgaon", "गुरुग्राम", "गुड़गांव"),
+    ("Chennai", "Madras", "சென்னை", "चेन्नई"),
+    ("Kolkata", "Calcutta", "কলকাতা", "कोलकाता"),
+    ("Pune", "Poona", "पुणे", "पूना"),
+    ("Kochi", "Cochin", "कोच्चि", "കൊച്ചി"),
+    ("Thiruvananthapuram", "Trivandrum", "തിരുവനന്തപുരം"),
+    ("Mysuru", "Mysore", "ಮೈಸೂರು", "मैसूर"),
+    ("Mangaluru", "Mangalore", "ಮಂಗಳೂರು"),
+    ("Vadodara", "Baroda", "વડોદરા", "वडोदरा"),
+    ("Visakhapatnam", "Vizag", "విశాఖపట్నం"),
+    ("Puducherry", "Pondicherry", "புதுச்சேரி"),
+    ("Prayagraj", "Allahabad", "प्रयागराज", "इलाहाबाद"),
+    ("Varanasi", "Benares", "Banaras", "वाराणसी", "बनारस"),
+    ("Delhi", "New Delhi", "दिल्ली", "नई दिल्ली"),
+    ("Kozhikode", "Calicut", "കോഴിക്കോട്"),
+    ("Nashik", "Nasik", "नाशिक", "नासिक"),
+    ("Hyderabad", "హైదరాబాద్", "हैदराबाद"),
+    ("Ahmedabad", "Amdavad", "અમદાવાદ", "अहमदाबाद"),
+    ("Surat", "સુરત", "सूरत"),
+    ("Jaipur", "जयपुर"),
+    ("Lucknow", "लखनऊ"),
+    ("Noida", "नोएडा"),
+    ("Thane", "ठाणे"),
+    ("Navi Mumbai", "नवी मुंबई"),
+    ("Nagpur", "नागपूर", "नागपुर"),
+    ("Indore", "इंदौर"),
+    ("Bhopal", "भोपाल"),
+    ("Coimbatore", "கோயம்புத்தூர்"),
 )
+# States and the country: beside a place that is in them they say no more.
+_REGIONS: Final = (
+    *("andaman and nicobar islands", "andhra pradesh", "arunachal pradesh", "assam", "bihar"),
+    *("chhattisgarh", "dadra and nagar haveli", "daman and diu", "goa", "gujarat", "haryana"),
+    *("himachal pradesh", "jammu and kashmir", "jharkhand", "karnataka", "kerala", "ladakh", "lakshadweep"),
+    *("madhya pradesh", "maharashtra", "manipur", "meghalaya", "mizoram", "nagaland", "odisha", "orissa"),
+    *("punjab", "rajasthan", "sikkim", "tamil nadu", "tamilnadu", "telangana", "tripura"),
+    *("uttar pradesh", "uttarakhand", "west bengal", "bengal", "india", "bharat"),
+    *("महाराष्ट्र", "कर्नाटक", "गुजरात", "राजस्थान", "उत्तर प्रदेश", "मध्य प्रदेश", "भारत"),
+)  # fmt: skip
 _SPELLINGS: Final[Mapping[str, Sequence[str]]] = {
     name.lower(): [other.lower() for other in names] for names in CITIES for name in names
 }
@@ -64,9 +97,34 @@ def folded(text: str) -> str:
 
     What Indian scripts put above and below a letter is no accent, but a vowel, or that there is none.
     """
-    plain = unicodedata.normalize("NFKD", text.lower())
+    # Taken apart, 2½ would be 21 by a 2.
+    halves = re.sub(r"(?<=\d)\s*½", ".5", text.lower())
+    plain = unicodedata.normalize("NFKD", halves)
     kept = (letter for letter in plain if unicodedata.combining(letter) < _ACCENTS)
     return unicodedata.normalize("NFC", "".join(kept))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of `text`, with the marks on their letters: a regular expression ends Indian words at each of them."""
+    return "".join(
+        letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in text
+    ).split()
+
+
+def folded_name(name: str) -> str:
+    """What a place is found by: its words, folded, without points between them, as the database's fold_name() has it."""
+    return " ".join(words_of(folded(name)))
+
+
+# Of a query's words the small ones are gone already.
+_REGION: Final = re.compile(
+    rf"(?<!\S)(?:{'|'.join(folded(name).replace(' and ', ' ') for name in _REGIONS)})(?!\S)"
+)
+
+
+def without_regions(words: Sequence[str]) -> list[str]:
+    """`words` but for the names of states and of the country."""
+    return _REGION.sub(" ", " ".join(words)).split()
 
 
 def phrases(words: Sequence[str]) -> list[str]:
@@ -155,4 +213,4 @@ def names_of_cities() -> Iterator[tuple[str, str]]:
     """Each other name of a city, folded, and the name it goes by."""
     for name, *others in CITIES:
         for other in others:
-            yield folded(other), name
+            yield folded_name(other), name

@@ -3,11 +3,10 @@ is left names places.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from agents_service.search.domain import CRORE, LAKH, folded
+from agents_service.search.domain import CRORE, LAKH, folded, words_of
 
 MOST_SIZES = 10
 
@@ -81,7 +80,7 @@ _CARPETS: Final = (
 _KINDS: Final = (
     (r"studios?(?: (?:apartments?|flats?))?|1\s?rk|(?:1|one) room kitchen", "studio"),
     (r"ap+art?ments?|apts?|flats?", "apartment"),
-    (r"villas?|bungalows?|independent houses?|kothi", "villa"),
+    (r"villas?|b[au]nga?lows?|independent houses?|kothi", "villa"),
     (r"row\s?houses?|town\s?houses?", "row_house"),
     (r"(?:builder|independent) floors?", "builder_floor"),
     (r"plots?|land|jamin|zameen", "plot"),
@@ -182,7 +181,7 @@ def read(text: str) -> Reading:
         # Beside a rent the larger sum is a deposit or a price, beside a sale the smaller one what is paid a month.
         which = {("rent",): min, ("sale",): max}.get(tuple(filters.get("listing_type", ())))
         filters["price_max"] = which(sums) if which else sums[0]
-    words = [word for word in _words(rest) if word not in _SMALL]
+    words = [word for word in words_of(rest) if word not in _SMALL]
     return Reading(filters, list(dict.fromkeys(words)))
 
 
@@ -194,13 +193,6 @@ def _filters_of(said: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     if "possession_status" in found:
         [found["possession_status"]] = found["possession_status"]
     return found
-
-
-def _words(text: str) -> list[str]:
-    """The words of `text`, with the marks on their letters: a regular expression ends Indian words at each of them."""
-    return "".join(
-        letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in text
-    ).split()
 
 
 def telling(words: Iterable[str]) -> list[str]:

@@ -59,7 +59,7 @@ _PROJECTS = select(places.c.reference_id).where(
 
 _NAME = insert(places).values(
     kind=bindparam("kind"),
-    folded=func.fold(bindparam("name")),
+    folded=func.fold_name(bindparam("name")),
     name=bindparam("name"),
     city=bindparam("city"),
     reference_id=bindparam("reference_id"),
@@ -73,7 +73,7 @@ def _named(kind: str, reference_id: uuid.UUID, name: str) -> dict[str, Any]:
 
 def _suggested(*, of_city: bool) -> Select[Any]:
     """Names that begin so, and those that are nearly so, each once."""
-    typed = func.fold(bindparam("typed", type_=Text))
+    typed = func.fold_name(bindparam("typed", type_=Text))
     begins = select(*_PLACE, literal_column("1.0").label("likeness")).where(
         places.c.folded.like(bindparam("beginning", type_=Text))
     )
@@ -111,10 +111,10 @@ _COUNT = text("""
         where standard_status = 'active' and city is not null
         group by lower(city), lower(subdivision_name)
     ), named (kind, folded, name, city, listings) as (
-        select 'locality', fold(locality), locality, city, listings
+        select 'locality', fold_name(locality), locality, city, listings
         from counted where locality is not null
         union all
-        select 'city', fold(min(city)), min(city), '', sum(listings)
+        select 'city', fold_name(min(city)), min(city), '', sum(listings)
         from counted group by lower(city)
         union all
         select 'city', alias.folded, min(city), '', sum(listings)

@@ -12,10 +12,12 @@ from agents_service.search import geometry
 from agents_service.search.domain import (
     Place,
     folded,
+    folded_name,
     in_named_cities,
     meant,
     phrases,
     spellings,
+    without_regions,
 )
 from agents_service.search.reading import read, telling
 from agents_service.search.repository import Cluster, Counts, SearchRepository
@@ -116,7 +118,8 @@ class SearchService:
     async def suggest(self, typed: str, city: str | None) -> list[Place]:
         """Places whose names begin with what was typed, or nearly so, each once, the likeliest first."""
         cities = spellings(city.strip().lower()) if city else ()
-        found = await self._repository.suggested(folded(" ".join(typed.split())), cities)
+        beginning = folded_name(typed)
+        found = await self._repository.suggested(beginning, cities) if beginning else []
         once = {
             (place.kind, place.name, place.city, place.reference_id): place for place in found[::-1]
         }
@@ -217,6 +220,8 @@ class SearchService:
             ]
             more, rest = meant(rest, fitting)
             found += more
+            if found or cities:
+                rest = without_regions(rest)
         return in_named_cities(found), rest
 
     async def _named(self, asked: tuple[str, ...], *, nearly: bool) -> list[Place]:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from agents_service import __main__ as _every_model  # noqa: F401  Known by being imported.
 from agents_service.metadata import metadata
+from agents_service.search.domain import folded_name
 from chassis import migrate, tables
 from devstack.supervisor import ROOT
 from devstack.testing import ROLE_PASSWORD
@@ -81,6 +82,29 @@ async def test_buildings_become_words_without_writing_all_listings_anew(
     )
     words = "select btrim(search_text), count(*) from listings group by 1"
     assert [*map(tuple, await server.fetch(words))] == [("blue ridge pune", 2_502)]
+    await server.close()
+
+
+async def test_names_with_points_become_words_and_two_that_are_the_same_one_place(
+    empty_database: str,
+) -> None:
+    await asyncio.to_thread(
+        migrate.provision, empty_database, "agents", ROLE_PASSWORD, ROLE_PASSWORD
+    )
+    owner = migrate.role_url(empty_database, "agents_owner", ROLE_PASSWORD)
+    await asyncio.to_thread(migrate.upgrade, owner, "agents", "0018")
+    server = await asyncpg.connect(owner)
+    add = "insert into places (kind, folded, name, city) values ('locality', $1, '', 'Pune')"
+    names = ("dr. a. veedhi", "dr a veedhi", r"k.r.[x]-y\_z ", "पुणे.")
+    await server.executemany(add, [(name,) for name in names])
+    await asyncio.to_thread(migrate.upgrade, owner, "agents", "0019")
+    found = await server.fetch("select folded from places order by folded")
+    assert (
+        {row[0] for row in found}
+        == {"dr a veedhi", "k r x y z", "पुणे"}
+        == set(map(folded_name, names))
+    )
+    assert len(found) == 3
     await server.close()
 
 

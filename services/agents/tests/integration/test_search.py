@@ -67,6 +67,31 @@ def count_places(agents: Running) -> Callable[[], Awaitable[None]]:
     return SearchTimers(agents.database, service).count_places
 
 
+async def test_a_place_is_found_with_its_state_in_its_own_script_and_whatever_points_it_has(
+    put: Put, public: Any, search: Any, count_places: Any
+) -> None:
+    wakad = await put()
+    veedhi = await put(subdivision_name="Dr. Ambedkar\u2019s Veedhi", city="Bengaluru")
+    await count_places()
+    for q, expected, named in (
+        ("wakad, pune, maharashtra", {wakad}, {"Wakad", "Pune"}),
+        ("wakad pune india", {wakad}, {"Wakad", "Pune"}),
+        ("wakd, maharashtra, india", {wakad}, {"Wakad"}),
+        ("bengaluru, karnataka", {veedhi}, {"Bengaluru"}),
+        ("पुणे, महाराष्ट्र", {wakad}, {"Pune"}),
+        ("ಬೆಂಗಳೂರು", {veedhi}, {"Bengaluru"}),
+        ("Dr. Ambedkar's Veedhi", {veedhi}, {"Dr. Ambedkar\u2019s Veedhi"}),
+        ("dr ambedkar s veedhi", {veedhi}, {"Dr. Ambedkar\u2019s Veedhi"}),
+        ("maharashtra", set(), set()),
+    ):
+        page = await public.ListListings(searching(listings_pb2.ListListingsRequest, q=q))
+        assert ({each.id for each in page.listings}, q) == (expected, q)
+        assert ({place.name for place in page.read_as.places}, q) == (named, q)
+    for q, first in (("dr. a", ["Dr. Ambedkar\u2019s Veedhi"]), (".", [])):
+        suggested = await search.Suggest(search_pb2.SuggestRequest(q=q))
+        assert [place.name for place in suggested.places] == first
+
+
 async def test_words_name_places_and_the_answer_says_which(
     put: Put, public: Any, count_places: Any, agents: Running
 ) -> None:

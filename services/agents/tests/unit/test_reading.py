@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents_service.search.domain import Place, in_named_cities, meant, spellings
+from agents_service.search.domain import Place, in_named_cities, meant, spellings, without_regions
 from agents_service.search.reading import read, telling
 
 READ: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -94,6 +94,9 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     ("वाकड मध्ये २ बीएचके भाड्याने", {"bhk": [2], "listing_type": ["rent"]}, ["वाकड"]),
     ("पुणे में 50 लाख से 1.5 करोड़", {"price_min": 5_000_000, "price_max": 15_000_000}, ["पुणे"]),
     ("हिन्जवडी", {}, ["हिन्जवडी"]),
+    ("2½ bhk, 3 ½ bhk", {"bhk": [2.5, 3.5]}, []),
+    ("bunglow or banglow", {"property_type": ["villa"]}, []),
+    ("dr. ambedkar veedhi", {}, ["dr", "ambedkar", "veedhi"]),
     ("-- !", {}, []),
 ]  # fmt: skip
 
@@ -181,4 +184,21 @@ def test_a_city_has_all_its_names() -> None:
     assert set(spellings("bangalore")) == set(spellings("bengaluru")) >= {"bangalore", "bengaluru"}
     assert "mumbai" in spellings("bombay")
     assert "gurugram" in spellings("gurgaon")
-    assert [*spellings("nagpur")] == ["nagpur"]
+    assert {"pune", "पुणे"} <= set(spellings("पुणे"))
+    assert [*spellings("amravati")] == ["amravati"]
+
+
+def test_states_and_the_country_are_told_from_other_words() -> None:
+    words = [
+        "thane",
+        "west",
+        "महाराष्ट्र",
+        "india",
+        "tamil",
+        "nadu",
+        "sea",
+        "indiabulls",
+        "west",
+        "bengal",
+    ]
+    assert without_regions(words) == ["thane", "west", "sea", "indiabulls"]

@@ -87,11 +87,12 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         super().on_headers_complete()
+        self._in_head = False
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  Says the same each time.
-        self._refuse(EdgeError(400))
+        # An address beyond 64 KiB can't be taken apart, and gets here before its size is looked at.
+        self._refuse(EdgeError(431 if self._in_head and len(self.url) > HEAD_BYTES else 400))
 
     def _too_slow(self) -> None:
         self._arrival = None

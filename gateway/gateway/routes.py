@@ -113,6 +113,10 @@ class Handler:
         await self._reply(exchange, path)
 
     async def _reply(self, exchange: Exchange, path: dict[str, str]) -> None:
+        coding = exchange.header(b"content-encoding")
+        has_body = self.operation.body or self.operation.upload
+        if has_body and coding and coding.strip().lower() != "identity":
+            raise EdgeError(415, "Send the body as it is, without a Content-Encoding.")
         reply, trailers = await self._ask(exchange, path)
         await self._answer(exchange, path, reply, trailers)
 

@@ -85,6 +85,12 @@ async def test_a_head_over_the_limit_is_431(gateway: Running, request_: bytes) -
     assert b'"code":"HEADERS_TOO_LARGE"' in answer
 
 
+async def test_an_address_that_no_parser_takes_apart_is_too_large_as_well(gateway: Running) -> None:
+    answer = await gateway.raw(b"GET /v1/" + b"x" * (66 << 10) + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert status(answer) == 431
+    assert b'"code":"HEADERS_TOO_LARGE"' in answer
+
+
 async def test_an_endless_head_is_cut_off(gateway: Running) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /v1/agents HTTP/1.1\r\nhost: x\r\nx-endless: ")

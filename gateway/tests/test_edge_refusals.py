@@ -94,6 +94,10 @@ async def test_another_content_type_is_415(gateway: Running) -> None:
     response = await gateway.client.post("/v1/auth/otp", data={"phone": "+919876543210"})
     assert response.status_code == 415
     assert error_of(response)["code"] == "UNSUPPORTED_MEDIA_TYPE"
+    for coding, expected in (("gzip", 415), ("identity", 422)):
+        headers = {"content-encoding": coding}
+        response = await gateway.client.post("/v1/auth/otp", json={}, headers=headers)
+        assert response.status_code == expected
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "two words", "\u043a\u043b\u044e\u0447"])

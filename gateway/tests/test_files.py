@@ -139,6 +139,8 @@ async def test_a_refused_file_is_refused_in_the_envelope(
     assert (await post(IMPORT, content=b"a", headers=buyer | CSV)).status_code == 403
     as_json = await post(IMPORT, json={}, headers=agent)
     assert as_json.json()["error"]["code"] == "UNSUPPORTED_MEDIA_TYPE"
+    packed = await post(IMPORT, content=b"a", headers=agent | CSV | {"content-encoding": "gzip"})
+    assert (packed.status_code, received.pieces) == (415, [])
     unknown = await post(f"{IMPORT}?dry_run=1", content=b"a", headers=agent | CSV)
     assert unknown.status_code == 422
     received.failures = [grpc.StatusCode.INVALID_ARGUMENT]

@@ -49,6 +49,7 @@ from agents_service.listings.events import publish_change, publish_move
 from agents_service.listings.history import NOTHING_YET
 from agents_service.listings.repository import ListingRepository
 from agents_service.listings.service import ANNOUNCED, check_seller
+from chassis.context import current_call
 from chassis.database import Transaction
 from chassis.errors import DomainError, NotFound, PermissionDenied
 from chassis.identity import Principal
@@ -111,6 +112,7 @@ class ListingFileService:
         if piece.number < job.pieces:
             if await self._files.digest(tx, job.id, piece.number) != piece.digest:
                 raise other_file()
+            current_call().trailers.append(("idempotency-replayed", "true"))
             return job
         check_next(job, piece)
         return await self._files.add_piece(tx, job, piece)

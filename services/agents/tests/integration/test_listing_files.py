@@ -72,7 +72,7 @@ class Sender:
         upload_id: str = "",
     ) -> pb.ListingImport:
         upload_id = upload_id or str(uuid.uuid4())
-        answer = pb.ListingImport()
+        answer, self.trailers = pb.ListingImport(), dict[str, str]()
         for number, (piece, last) in enumerate(pieces(content, size)):
             answer = await self.stub.ImportListings(
                 pb.ImportListingsRequest(
@@ -81,7 +81,8 @@ class Sender:
                     content=piece,
                     last=last,
                     content_type=content_type,
-                )
+                ),
+                trailers=self.trailers,
             )
         return answer
 
@@ -290,8 +291,10 @@ def test_a_row_without_end_is_not_kept() -> None:
 async def test_a_piece_that_is_sent_again_is_the_same_piece_or_refused(asha_sends: Sender) -> None:
     upload_id, content = str(uuid.uuid4()), json_lines(*(row(str(n)) for n in range(4)))
     first = await asha_sends.send(content, size=300, upload_id=upload_id)
+    assert "idempotency-replayed" not in asha_sends.trailers
     again = await asha_sends.send(content, size=300, upload_id=upload_id)
     assert again == first
+    assert asha_sends.trailers["idempotency-replayed"] == "true"
     assert counts(await asha_sends.done(first))[:2] == (4, 4)
     assert (await asha_sends.send(content, size=300, upload_id=upload_id)).created == 4
     with pytest.raises(InvalidArgument) as refused:

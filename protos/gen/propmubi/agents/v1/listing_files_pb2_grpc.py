@@ -76,6 +76,8 @@ class ListingFileServiceServicer:
 
         Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
         not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
+        What is sent again after it has all arrived is answered with `Idempotency-Replayed: true`, and shows how far the import
+        has come by now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,6 +48,8 @@ class ListingFileServiceStub:
 
     Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
     not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
+    What is sent again after it has all arrived is answered with `Idempotency-Replayed: true`, and shows how far the import
+    has come by now.
     """
     GetListingImport: _grpc.UnaryUnaryMultiCallable[_listing_files_pb2.GetListingImportRequest, _listing_files_pb2.ListingImport]
     """How far an import of one's own has come."""
@@ -80,6 +82,8 @@ class ListingFileServiceAsyncStub(ListingFileServiceStub):
 
     Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
     not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
+    What is sent again after it has all arrived is answered with `Idempotency-Replayed: true`, and shows how far the import
+    has come by now.
     """
     GetListingImport: _aio.UnaryUnaryMultiCallable[_listing_files_pb2.GetListingImportRequest, _listing_files_pb2.ListingImport]  # type: ignore[assignment]
     """How far an import of one's own has come."""
@@ -115,6 +119,8 @@ class ListingFileServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Refresh the access token first: it must be good until the file has arrived, as one that is new always is. If it is
         not, the answer is 401: send the file again with a new token and the same `Idempotency-Key`, and it is the same import.
+        What is sent again after it has all arrived is answered with `Idempotency-Replayed: true`, and shows how far the import
+        has come by now.
         """
 
     @_abc_1.abstractmethod

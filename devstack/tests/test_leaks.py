@@ -21,6 +21,7 @@ from propmubi.auth.v1 import auth_pb2
         "token trsK-5p3p7ox8-IY6IIxAav--u0ERYJGl0mPS-ZxaB3",
         "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlc2lnbmF0dXJl",
         "code 123456",
+        "DETAIL:  Key (phone)=(+919876543210) already exists.",
         '"body":"correct horse battery"',
     ],
 )

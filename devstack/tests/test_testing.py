@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 
@@ -14,6 +15,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from devstack import process
+from devstack.leaks import leaks
 from devstack.postgres import Postgres
 from devstack.process import spawn
 from devstack.valkey import Valkey
@@ -31,6 +33,20 @@ async def test_the_server_is_postgresql_18_with_statistics(postgres: Postgres) -
     assert connection.get_server_version().major == 18
     assert "pg_stat_statements" in await connection.fetchval("show shared_preload_libraries")
     await connection.close()
+
+
+async def test_what_a_constraint_refuses_is_not_in_the_servers_log(
+    postgres: Postgres, empty_database: str
+) -> None:
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("create table person (phone_of_this_test text unique)")
+    for _ in range(2):
+        with suppress(asyncpg.UniqueViolationError):
+            await connection.execute("insert into person values ($1)", "+919876543210")
+    await connection.close()
+    log = postgres.log.read_text()
+    assert "person_phone_of_this_test_key" in log
+    assert leaks(log) == []
 
 
 @pytest.mark.parametrize("attempt", [1, 2])

@@ -156,10 +156,13 @@ class UserRepository:
 
     async def change_phone(self, tx: Transaction, user: User, phone: str) -> User:
         """Give `user` another phone; raises AlreadyExists when somebody else has it."""
+        # Looked for first, since Postgres writes what its constraint refuses into its log.
+        if await self.id_of(tx, phone) is not None:
+            raise _phone_taken()
         try:
             changed = await self.change(tx, user, {"phone": phone})
-        except IntegrityError as error:
-            raise AlreadyExists("Somebody else has this phone.") from error
+        except IntegrityError as error:  # Somebody took it at this very moment.
+            raise _phone_taken() from error
         had = {"user_id": user.id, "phone": user.phone}
         await tx.execute(upsert(former_phones).values(had).on_conflict_do_nothing())
         return changed
@@ -208,6 +211,10 @@ def user_of(row: Any) -> User:
     values["roles"] = tuple(values["roles"])
     values["status"] = UserStatus(values["status"])
     return User(**values)
+
+
+def _phone_taken() -> AlreadyExists:
+    return AlreadyExists("Somebody else has this phone.")
 
 
 def _existing(row: Any) -> User:

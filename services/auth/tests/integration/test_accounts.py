@@ -19,6 +19,7 @@ from chassis.errors import (
     Unauthenticated,
 )
 from chassis.ids import new_id
+from devstack.postgres import Postgres
 from propmubi.agents.v1.events_pb2 import AgentVerified
 from propmubi.auth.v1 import accounts_pb2 as pb
 from propmubi.auth.v1 import administration_pb2, auth_pb2, consents_pb2
@@ -107,13 +108,16 @@ async def test_neither_code_alone_is_enough_and_a_mistyped_one_may_be_tried_agai
 
 
 async def test_a_phone_that_somebody_has_is_told_to_who_holds_it_and_nobody_else(
-    auth: Auth,
+    auth: Auth, postgres: Postgres
 ) -> None:
     token = (await auth.sign_in()).access_token
     await auth.sign_in(NEW_PHONE)
     change = await codes(auth, token)
+    begin = postgres.log.stat().st_size
     with pytest.raises(AlreadyExists):
         await auth.accounts(token).ChangePhone(change)
+    # Nor did the constraint have to refuse it, which a server that isn't ours may log with the phone.
+    assert b"users_phone" not in postgres.log.read_bytes()[begin:]
     assert (await auth.me(token)).phone == PHONE
 
 

@@ -9,6 +9,7 @@ from chassis.database import Database
 from chassis.errors import InvalidArgument, Violation
 from chassis.page_tokens import ROOM_BYTES, PageTokens, fitting
 from chassis.protobuf import fill, masked, value, values
+from chassis.rules import is_blank
 from crm_service import metrics
 from crm_service.enquiries.batches import EnquiryBatches
 from crm_service.enquiries.domain import Enquiry
@@ -157,7 +158,7 @@ def _enquiry(message: pb.Enquiry) -> Enquiry:
             Violation("listing_id", "is required, unless project_id is given"),
         )
     full_name = " ".join(message.full_name.split())
-    if not full_name:
+    if is_blank(full_name):
         raise InvalidArgument(Violation("full_name", "must not be blank"))
     return Enquiry(
         target_kind=target.removesuffix("_id"),

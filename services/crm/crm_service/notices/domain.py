@@ -1,5 +1,7 @@
 """What a notice is: a text message that an agent is to get about a lead she was given, or about her registration."""
 
+import re
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -10,7 +12,9 @@ from crm_service.leads.domain import Lead
 # Older news is no news: the lead has been in her pipeline all the while.
 STALE = timedelta(hours=1)
 STALE_REGISTRATION = timedelta(days=7)
-LONGEST_NAME = 60
+LONGEST_NAME = 30
+# What an address on the net or a number to call is made of, and no name: anybody may enquire, under any.
+_NO_NAME = re.compile(r"[/:@\d]|\S[.。]\S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,18 @@ def body_about(lead: Lead, subject: str) -> str:
     reach = "who wants no calls" if lead.contact.do_not_disturb else lead.contact.phone
     due = lead.sla_due_at.astimezone(INDIA)
     return (
-        f"New enquiry from {lead.contact.full_name[:LONGEST_NAME]}, {reach}, about {subject}."
+        f"New enquiry from {said(lead.contact.full_name)}, {reach}, about {subject}."
         f" Please answer by {due:%-d %b, %H:%M}."
     )
+
+
+def said(full_name: str) -> str:
+    """`full_name`, or "somebody" where we, whose message it is, would say more than a name."""
+    # Phones read addresses in full width as well.
+    name = unicodedata.normalize("NFKC", full_name)
+    if _NO_NAME.search(name) or not any(map(str.isalpha, name)):
+        return "somebody"
+    return name[:LONGEST_NAME].rstrip()
 
 
 def body_about_more(most_an_hour: int) -> str:

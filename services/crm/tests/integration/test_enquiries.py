@@ -237,6 +237,7 @@ async def test_an_enquiry_is_answered_again_though_nobody_may_enquire_any_more(c
         ({"project_id": NOWHERE, "phone": "+910000000000"}, "phone"),
         ({"project_id": NOWHERE, "phone": "12"}, "enquiry.phone"),
         ({"project_id": NOWHERE, "full_name": "   "}, "full_name"),
+        ({"project_id": NOWHERE, "full_name": "\u200b\u200b"}, "full_name"),
     ],
 )
 async def test_bad_input_names_its_field_and_stores_nothing(

@@ -79,12 +79,13 @@ CERTIFICATE_EXPIRES = Gauge(
 )
 
 
-def serve(port: int) -> None:
-    """Serve /metrics on `port`, in a thread; 0 serves none."""
+def serve(host: str, port: int) -> None:
+    """Serve /metrics on `port` of `host`, in a thread; 0 serves none."""
     # When each series began: a third of all series, which nobody asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # The one function of theirs without types.
     if port:
-        start_http_server(port)
+        # gRPC writes addresses of IPv6 in brackets.
+        start_http_server(port, host.strip("[]"))
 
 
 def watch_certificate(file: Path) -> None:

@@ -28,12 +28,12 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @asynccontextmanager
-async def telemetry(settings: Settings, service: str) -> AsyncIterator[None]:
-    """Logs, traces and metrics of the process `service`, for as long as it runs."""
+async def telemetry(settings: Settings, service: str, host: str) -> AsyncIterator[None]:
+    """Logs, traces and metrics, these on `host`, of the process `service`, for as long as it runs."""
     logs.configure(settings, service)
     tracing.configure(settings, service)
     try:
-        metrics.serve(settings.metrics_port)
+        metrics.serve(host, settings.metrics_port)
     except OSError as error:
         raise SystemExit(
             f"METRICS_PORT: {settings.metrics_port} can't be listened on; is it taken?"

@@ -102,7 +102,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """The service `name`, not serving yet. Auth brings the `keys` that all others fetch from it."""
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(process.telemetry(settings, name))
+        await stack.enter_async_context(process.telemetry(settings, name, settings.grpc_host))
         database = await stack.enter_async_context(open_database(settings))
         redis = await stack.enter_async_context(open_redis(settings))
         auth = open_channel(settings.auth_target, settings, [auth_pb2.DESCRIPTOR])

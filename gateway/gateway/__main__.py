@@ -86,7 +86,10 @@ async def open_app(settings: GatewaySettings) -> AsyncIterator[tuple[App, Readin
 async def main() -> None:
     settings = load(GatewaySettings)
     listener = listen(settings)
-    async with process.telemetry(settings, "gateway"), open_app(settings) as (app, readiness):
+    async with (
+        process.telemetry(settings, "gateway", settings.host),
+        open_app(settings) as (app, readiness),
+    ):
         process.settle()
         log.info("serving", port=listener.getsockname()[1])
         stopped = asyncio.ensure_future(drained(readiness, settings.drain_seconds))

@@ -94,6 +94,9 @@ class EdgeProtocol(HttpToolsProtocol):
         # An address beyond 64 KiB can't be taken apart, and gets here before its size is looked at.
         self._refuse(EdgeError(431 if self._in_head and len(self.url) > HEAD_BYTES else 400))
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: who offers another protocol is answered by HTTP, and uvicorn would tell us to install it."""
+
     def _too_slow(self) -> None:
         self._arrival = None
         if self._in_head:

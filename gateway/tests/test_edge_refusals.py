@@ -36,6 +36,16 @@ async def test_unknown_paths_are_404(gateway: Running, path: str) -> None:
     assert f'"path":"{path}"'.encode() in answer
 
 
+async def test_an_offer_of_web_sockets_is_answered_by_http_and_nobody_is_warned(
+    gateway: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await gateway.raw(
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert [record for record in caplog.records if "uvicorn" in record.name] == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [

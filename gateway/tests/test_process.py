@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from devstack.testing_service import Tokens
@@ -108,6 +109,8 @@ async def test_it_drains_on_sigterm(
             )
             await asked.wait()
             metrics = (await client.get(f"http://127.0.0.1:{metrics_port}/metrics")).text
+            with pytest.raises(httpx.TransportError):  # Where the gateway isn't, they aren't.
+                await client.get(f"http://127.0.0.2:{metrics_port}/metrics")
             assert 'propmubi_http_seconds_count{method="GET",route="/readyz"' in metrics
             assert (
                 'propmubi_rate_limit_decisions_total{allowance="read",outcome="allowed"}' in metrics

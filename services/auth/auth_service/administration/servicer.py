@@ -16,6 +16,7 @@ from auth_service.users.service import UserService
 from auth_service.users.servicer import to_proto
 from chassis.context import principal
 from chassis.database import Database
+from chassis.errors import Conflict
 from chassis.page_tokens import PageTokens
 from chassis.protobuf import fill, moment, value
 from propmubi.auth.v1 import administration_pb2 as pb
@@ -72,10 +73,13 @@ class AdministrationServicer(administration_pb2_grpc.AdministrationServiceServic
             )
 
     async def EraseUser(self, request: pb.EraseUserRequest, context: Any) -> Empty:
-        user = await self._users.get(uuid.UUID(request.user_id))
+        caller, user_id = principal(), uuid.UUID(request.user_id)
+        if user_id == caller.user_id:
+            raise Conflict("You can't erase yourself so: /v1/users/me takes a proof.")
+        user = await self._users.get(user_id)
         expected = value(request, "expected_version")
         async with self._database.transaction() as tx:
-            await self._accounts.erase(tx, user, principal().subject, expected)
+            await self._accounts.erase(tx, user, caller.subject, expected)
             return tx.reply(Empty())
 
     async def ListRoleGrants(

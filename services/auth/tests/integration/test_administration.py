@@ -144,6 +144,13 @@ async def test_nobody_suspends_herself_or_who_does_not_exist(auth: Auth) -> None
         await administration.ReinstateUser(pb.ReinstateUserRequest(user_id=admin.user.id))
 
 
+async def test_an_administrator_erases_herself_only_with_a_proof(auth: Auth) -> None:
+    admin, administration = await admin_of(auth)
+    with pytest.raises(Conflict, match="yourself"):
+        await administration.EraseUser(pb.EraseUserRequest(user_id=admin.user.id))
+    assert (await auth.me(admin.access_token)).status == auth_pb2.USER_STATUS_ACTIVE
+
+
 async def test_an_administrator_makes_another_and_that_is_known_and_undone(auth: Auth) -> None:
     admin, administration = await admin_of(auth)
     signed_in = await auth.sign_in()

@@ -172,6 +172,12 @@ class Claim(Claimant):
     price_snapshot: int
     created_at: datetime
 
+    def is_for(self, lead_id: uuid.UUID | None) -> bool:
+        """Whether who holds may know to whom her unit is sold: for the lead she named or, where nobody is named, an
+        agent for her client. Someone who holds for herself needn't be who buys in the end.
+        """
+        return self.lead_id == lead_id and self.agent_id is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldLimits:
@@ -201,7 +207,7 @@ class Buyer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking(Claimant):
-    """A unit's sale to its buyers. The claimant is who held the unit for it, or the builder's person."""
+    """A unit's sale to its buyers. The claimant is the agent who held the unit for it, or the builder's person."""
 
     id: uuid.UUID
     unit_id: uuid.UUID

@@ -187,7 +187,8 @@ class UnitService:
         if held is not None:
             await self._units.end_claim(tx, held.id, ClaimEnd.BOOKED)
             unit = replace(unit, price=held.price_snapshot)
-        claimant = replace(_claimant_of(held) if held else _claimant(caller, None), lead_id=lead_id)
+        seller = _claimant_of(held) if held and held.is_for(lead_id) else _claimant(caller, None)
+        claimant = replace(seller, lead_id=lead_id)
         claim = await self._units.add_claim(tx, unit, ClaimKind.BOOKING, claimant)
         booking = await self._units.add_booking(
             tx,

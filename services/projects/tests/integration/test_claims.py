@@ -330,3 +330,19 @@ async def test_who_sees_a_booking(sales: Any) -> None:
     for token in (sales.tokens.person(), sales.tokens.builder(), sales.tokens.agent()):
         with pytest.raises(NotFound):
             await sales.units(token).GetBooking(request)
+
+
+async def test_who_held_a_unit_does_not_see_to_whom_else_it_is_sold(sales: Any) -> None:
+    buyer, agent, lead_id = sales.tokens.person(), sales.tokens.agent(), str(uuid.uuid4())
+    sales.crm.leads[lead_id] = sales.token
+    for unit_no, holder, booked in (
+        ("A-1", buyer, {"buyers": [pb.Buyer(**BUYER)]}),
+        ("A-2", buyer, {"lead_id": lead_id}),
+        ("A-3", agent, {"lead_id": lead_id, "buyers": [pb.Buyer(**BUYER)]}),
+    ):
+        unit = await sales.unit(unit_no)
+        await hold(sales, unit.id, holder)
+        request = pb.GetBookingRequest(booking_id=(await book(sales, unit.id, **booked)).id)
+        with pytest.raises(NotFound):
+            await sales.units(holder).GetBooking(request)
+        await sales.units(sales.token).GetBooking(request)

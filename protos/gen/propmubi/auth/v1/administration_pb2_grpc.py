@@ -135,7 +135,7 @@ class AdministrationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseUser(self, request, context):
-        """Erase a user's account, for good, as she could herself.
+        """Erase somebody else's account, for good, as she could herself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

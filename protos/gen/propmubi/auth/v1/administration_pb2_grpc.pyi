@@ -55,7 +55,7 @@ class AdministrationServiceStub:
     She may sign in again; the sessions she had stay ended.
     """
     EraseUser: _grpc.UnaryUnaryMultiCallable[_administration_pb2.EraseUserRequest, _empty_pb2.Empty]
-    """Erase a user's account, for good, as she could herself."""
+    """Erase somebody else's account, for good, as she could herself."""
     ListRoleGrants: _grpc.UnaryUnaryMultiCallable[_administration_pb2.ListRoleGrantsRequest, _administration_pb2.ListRoleGrantsResponse]
     """The roles a user was granted, and by whom.
 
@@ -102,7 +102,7 @@ class AdministrationServiceAsyncStub(AdministrationServiceStub):
     She may sign in again; the sessions she had stay ended.
     """
     EraseUser: _aio.UnaryUnaryMultiCallable[_administration_pb2.EraseUserRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Erase a user's account, for good, as she could herself."""
+    """Erase somebody else's account, for good, as she could herself."""
     ListRoleGrants: _aio.UnaryUnaryMultiCallable[_administration_pb2.ListRoleGrantsRequest, _administration_pb2.ListRoleGrantsResponse]  # type: ignore[assignment]
     """The roles a user was granted, and by whom.
 
@@ -182,7 +182,7 @@ class AdministrationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _administration_pb2.EraseUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Erase a user's account, for good, as she could herself."""
+        """Erase somebody else's account, for good, as she could herself."""
 
     @_abc_1.abstractmethod
     def ListRoleGrants(

@@ -183,7 +183,7 @@ class UnitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBooking(self, request, context):
-        """One booking. Seen by the unit's builder, by who held the unit for it, and by administrators.
+        """One booking. Seen by the unit's builder, by the agent who held the unit for it, and by administrators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

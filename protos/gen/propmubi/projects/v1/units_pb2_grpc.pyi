@@ -75,7 +75,7 @@ class UnitServiceStub:
     UnfreezeUnit: _grpc.UnaryUnaryMultiCallable[_units_pb2.UnfreezeUnitRequest, _units_pb2.Unit]
     """Put a unit back on the market: frozen → available."""
     GetBooking: _grpc.UnaryUnaryMultiCallable[_units_pb2.GetBookingRequest, _units_pb2.Booking]
-    """One booking. Seen by the unit's builder, by who held the unit for it, and by administrators."""
+    """One booking. Seen by the unit's builder, by the agent who held the unit for it, and by administrators."""
 
 @_typing.type_check_only
 class UnitServiceAsyncStub(UnitServiceStub):
@@ -124,7 +124,7 @@ class UnitServiceAsyncStub(UnitServiceStub):
     UnfreezeUnit: _aio.UnaryUnaryMultiCallable[_units_pb2.UnfreezeUnitRequest, _units_pb2.Unit]  # type: ignore[assignment]
     """Put a unit back on the market: frozen → available."""
     GetBooking: _aio.UnaryUnaryMultiCallable[_units_pb2.GetBookingRequest, _units_pb2.Booking]  # type: ignore[assignment]
-    """One booking. Seen by the unit's builder, by who held the unit for it, and by administrators."""
+    """One booking. Seen by the unit's builder, by the agent who held the unit for it, and by administrators."""
 
 class UnitServiceServicer(metaclass=_abc_1.ABCMeta):
     """The stock of a project. At most one claim on a unit is active, whatever happens."""
@@ -236,6 +236,6 @@ class UnitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _units_pb2.GetBookingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_units_pb2.Booking, _abc.Awaitable[_units_pb2.Booking]]:
-        """One booking. Seen by the unit's builder, by who held the unit for it, and by administrators."""
+        """One booking. Seen by the unit's builder, by the agent who held the unit for it, and by administrators."""
 
 def add_UnitServiceServicer_to_server(servicer: UnitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

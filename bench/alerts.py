@@ -22,7 +22,7 @@ from agents_service.saved_searches.domain import anchors, is_exact, stored
 from bench.load import percentile
 from bench.report import machine
 from bench.searches import Towns, towns
-from bench.sides import Side, platform_side
+from bench.sides import BUYER, Side, platform_side
 from devstack.demo_homes import FURNISHINGS
 from devstack.process import Problem
 from devstack.supervisor import ROOT
@@ -112,7 +112,7 @@ class Agent:
             "/v1/agents",
             {
                 "member_full_name": "Asha Kulkarni",
-                "member_mobile_phone": "+919876543210",
+                "member_mobile_phone": BUYER,
                 "rera_agent_no": "A52100012345",
                 "rera_state": "Maharashtra",
                 "rera_valid_to": f"{datetime.now(UTC) + timedelta(days=900):%Y-%m-%d}",

@@ -69,7 +69,7 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     saved_searches = SavedSearchService(SavedSearchRepository(database), search, alerts)
     files = ListingFileService(ListingFileRepository(database), listing_rows, agent_rows)
 
-    add_AgentServiceServicer_to_server(AgentServicer(database, agents, page_tokens), server)
+    add_AgentServiceServicer_to_server(AgentServicer(database, agents, people, page_tokens), server)
     add_OfficeServiceServicer_to_server(
         OfficeServicer(database, offices, people, page_tokens), server
     )

@@ -54,9 +54,12 @@ class AgentService:
         self._agents = agents
         self._homes = homes
 
-    async def apply(self, tx: Transaction, caller: Principal, profile: Mapping[str, Any]) -> Agent:
-        """The application of `caller`; raises AlreadyExists for a second one."""
+    async def apply(
+        self, tx: Transaction, caller: Principal, profile: Mapping[str, Any], phone: str
+    ) -> Agent:
+        """The application of `caller`, who proved to hold `phone`; raises AlreadyExists for a second one."""
         wanted = Profile(**_normalised(profile))
+        _check_phone(wanted.member_mobile_phone, phone)
         status = rera.check("agent", wanted.rera_state, wanted.rera_agent_no)
         return await self._agents.add(tx, caller.user_id, wanted, status)
 
@@ -98,14 +101,26 @@ class AgentService:
         caller: Principal,
         agent_id: uuid.UUID,
         changes: Mapping[str, Any],
+        *,
+        phone: str | None,
         expected_version: int | None,
     ) -> Agent:
-        """Change the caller's own profile; an administrator, or the admin of her office, may change anybody's."""
+        """Change the caller's own profile; an administrator, or the admin of her office, may change anybody's.
+
+        Where `changes` have a phone, `phone` is the one that the caller proved to hold.
+        """
         agent = await self._agents.locked(tx, agent_id)
         if not sees_all_of(caller, agent):
             raise not_found()
         check_version(expected_version, agent.version)
         wanted = _normalised(changes)
+        # What others say of her phone holds only if it is what she said herself.
+        if (
+            wanted.get("member_mobile_phone", agent.member_mobile_phone)
+            != agent.member_mobile_phone
+        ):
+            hers = caller.subject == str(agent.user_id)
+            _check_phone(wanted["member_mobile_phone"], phone if hers else None)
         if {"rera_state", "rera_agent_no"} & wanted.keys():
             wanted["verification_status"] = rera.check(
                 "agent",
@@ -276,6 +291,12 @@ def _administers(caller: Principal | None, office_id: uuid.UUID | None) -> bool:
     return caller is not None and (
         caller.is_admin or (office_id is not None and caller.administered_office_id == office_id)
     )
+
+
+def _check_phone(said: str, proved: str | None) -> None:
+    """Buyers' names and phones are sent there, so nobody may name one that she did not prove to hold."""
+    if said != proved:
+        raise InvalidArgument(Violation("member_mobile_phone", "must be the phone of her account"))
 
 
 def _normalised(profile: Mapping[str, Any]) -> dict[str, Any]:

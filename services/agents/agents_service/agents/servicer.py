@@ -6,6 +6,8 @@ from typing import Any
 
 from agents_service.agents.domain import Agent, AgentStatus
 from agents_service.agents.service import AgentService, sees_all_of
+from agents_service.clients import People
+from chassis import idempotency
 from chassis.context import principal, principal_or_none
 from chassis.database import Database
 from chassis.identity import Principal
@@ -40,15 +42,20 @@ _PUBLIC = (
 class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
     """Serves propmubi.agents.v1.AgentService."""
 
-    def __init__(self, database: Database, service: AgentService, page_tokens: PageTokens) -> None:
+    def __init__(
+        self, database: Database, service: AgentService, people: People, page_tokens: PageTokens
+    ) -> None:
         self._database = database
         self._service = service
+        self._people = people
         self._page_tokens = page_tokens
 
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.Agent:
         profile = _from_wire(values(request.agent, *_PROFILE))
+        await idempotency.replay(self._database)
+        phone = await self._people.phone_of_caller()
         async with self._database.transaction() as tx:
-            agent = await self._service.apply(tx, principal(), profile)
+            agent = await self._service.apply(tx, principal(), profile, phone)
             return tx.reply(to_proto(agent, principal()))
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.Agent:
@@ -76,10 +83,18 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.Agent:
         changes = _from_wire(masked(request.agent, request.update_mask))
-        expected = value(request, "expected_version")
+        expected, phone = value(request, "expected_version"), None
+        if "member_mobile_phone" in changes:
+            await idempotency.replay(self._database)
+            phone = await self._people.phone_of_caller()
         async with self._database.transaction() as tx:
             agent = await self._service.update(
-                tx, principal(), uuid.UUID(request.agent_id), changes, expected
+                tx,
+                principal(),
+                uuid.UUID(request.agent_id),
+                changes,
+                phone=phone,
+                expected_version=expected,
             )
             return tx.reply(to_proto(agent, principal()))
 

@@ -156,6 +156,10 @@ class Lister:
 MakeLister = Callable[..., Awaitable[Lister]]
 
 
+# Of all who are not said to have another.
+PHONE = "+919876543210"
+
+
 class People(UserServiceServicer, AuthServiceServicer, ConsentServiceServicer):
     """Stands in for auth, on a real socket: who signs in with which phone, by her token, and who may be reached."""
 
@@ -188,7 +192,7 @@ class People(UserServiceServicer, AuthServiceServicer, ConsentServiceServicer):
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         bearer = dict(context.invocation_metadata())["authorization"]
-        return auth_pb2.User(phone=self.phones.get(bearer.removeprefix("Bearer "), ""))
+        return auth_pb2.User(phone=self.phones.get(bearer.removeprefix("Bearer "), PHONE))
 
 
 @pytest.fixture
@@ -236,7 +240,7 @@ def make_lister(agents: Running, tokens: Tokens) -> MakeLister:
             "id": new_id(),
             "user_id": new_id(),
             "member_full_name": "Asha Kulkarni",
-            "member_mobile_phone": "+919876543210",
+            "member_mobile_phone": PHONE,
             "rera_agent_no": "A52100012345",
             "rera_state": "Maharashtra",
             "rera_valid_to": date(2090, 3, 31),

@@ -16,10 +16,12 @@ from chassis.errors import (
     PermissionDenied,
     StaleVersion,
     Unauthenticated,
+    Unavailable,
 )
 from devstack.testing_service import Running, Tokens
 from propmubi.agents.v1 import agents_pb2 as pb
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
+from services.agents.tests.integration.conftest import People
 
 
 def profile(**changes: object) -> pb.Agent:
@@ -126,6 +128,38 @@ async def test_only_she_and_administrators_change_a_profile(
     assert (changed.bio, changed.version) == ("Twenty years in Wakad.", 2)
     with pytest.raises(StaleVersion):
         await AgentServiceStub(agents.caller(asha)).UpdateAgent(change)
+
+
+async def test_leads_go_to_no_phone_that_she_did_not_prove_to_hold(
+    agents: Running, tokens: Tokens, people: People
+) -> None:
+    asha, other = tokens.person(), "+919876500001"
+
+    async def change(token: str, phone: str) -> str:
+        request = pb.UpdateAgentRequest(
+            agent_id=agent.id,
+            agent=pb.Agent(member_mobile_phone=phone, bio=phone),
+            update_mask=FieldMask(paths=["member_mobile_phone", "bio"]),
+        )
+        changed = await AgentServiceStub(agents.caller(token)).UpdateAgent(request)
+        return str(changed.member_mobile_phone)
+
+    with pytest.raises(InvalidArgument) as refused:
+        await apply(agents, asha, member_mobile_phone=other)
+    assert [each.field for each in refused.value.violations] == ["member_mobile_phone"]
+    agent = await apply(agents, asha)
+    # An administrator can't either, least of all her own.
+    people.phones[admin := tokens.admin()] = other
+    for token in (asha, admin):
+        with pytest.raises(InvalidArgument) as refused:
+            await change(token, other)
+        assert [each.field for each in refused.value.violations] == ["member_mobile_phone"]
+        assert await change(token, "9876543210") == "+919876543210"
+    people.phones[asha] = other
+    assert await change(asha, "9876500001") == other
+    people.away = True
+    with pytest.raises(Unavailable):
+        await change(asha, "9876543210")
 
 
 async def test_a_service_is_told_her_phone(agents: Running, tokens: Tokens) -> None:

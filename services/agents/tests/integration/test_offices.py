@@ -167,8 +167,9 @@ async def test_an_office_invites_by_phone_and_its_admin_verifies_the_applicant(
     accept = pb.AcceptInvitationRequest(invitation_id=invitation.id)
     with pytest.raises(NotFound):
         await offices(meera).AcceptInvitation(accept)
-    # Her profile may say what it likes: she does not hold that phone.
-    await apply(agents, stranger, member_mobile_phone="9876500001")
+    # She does not hold that phone.
+    with pytest.raises(InvalidArgument):
+        await apply(agents, stranger, member_mobile_phone="9876500001")
     with pytest.raises(NotFound):
         await offices(stranger).AcceptInvitation(accept)
     hers = await offices(stranger).ListMyInvitations(pb.ListMyInvitationsRequest())

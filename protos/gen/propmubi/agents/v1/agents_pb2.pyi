@@ -107,7 +107,9 @@ class Agent(_message.Message):
     member_full_name: _builtins.str
     """Her full name."""
     member_mobile_phone: _builtins.str
-    """The phone that leads reach her on, E.164."""
+    """The phone that leads reach her on, E.164: that of her account, which she alone can put here, having proved to hold it.
+    It stays when that of her account changes.
+    """
     office_id: _builtins.str
     """The office she belongs to; absent for a solo agent."""
     rera_agent_no: _builtins.str

@@ -70,9 +70,16 @@ def kill(process: psutil.Process) -> None:
     with suppress(psutil.NoSuchProcess):  # Postgres' own die by themselves, with its first.
         process.kill()
     give_up = time.monotonic() + PATIENCE_SECONDS
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    while _runs(process):
         assert time.monotonic() < give_up, f"{process} survives kill -9"
         time.sleep(0.005)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def after_answers(http: httpx.AsyncClient, count: int, strike: Callable[[], None]) -> None:

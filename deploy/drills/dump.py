@@ -18,7 +18,7 @@ from deploy.drills.restore import (
     SECONDS,
     Enquiries,
     Failure,
-    check,
+    go_on,
     postgres_alone,
     server,
     timed,
@@ -79,15 +79,7 @@ def drill(platform: RunningPlatform, dump: Path) -> None:
     print(f"dump {dump.stat().st_size / 1e6:.1f} MB")
     with timed("dropdb, createdb, provision, pg_restore"), postgres_alone(platform):
         restore(platform, dump)
-    with timed("all processes ready"):
-        platform.start()
-    check(platform, before, after)
-    print(
-        f"all {len(before)} enquiries acknowledged before are there, none of the {len(after)} after;"
-        " every event is published"
-    )
-    with timed("another journey"), founded(platform):
-        pass
+    go_on(platform, before, after)
 
 
 def main() -> None:

@@ -154,6 +154,19 @@ def postgres_alone(platform: RunningPlatform) -> Iterator[None]:
         postgres.stop()
 
 
+def go_on(platform: RunningPlatform, before: list[str], after: list[str]) -> None:
+    """Start the restored platform: it must hold the leads `before`, none of those `after`, and work."""
+    with timed("all processes ready"):
+        platform.start()
+    check(platform, before, after)
+    print(
+        f"all {len(before)} enquiries acknowledged before are there, none of the {len(after)} after;"
+        " every event is published"
+    )
+    with timed("another journey"), founded(platform):
+        pass
+
+
 def check(platform: RunningPlatform, before: list[str], after: list[str]) -> None:
     found = "select count(*) from crm.leads where id = any($1::uuid[])"
     there, gone = sql(platform, found, before), sql(platform, found, after)
@@ -198,15 +211,7 @@ def drill(platform: RunningPlatform, folder: Path) -> None:
     print(f"base backup {size / 1e6:.0f} MB, {len(list(segments.iterdir()))} segments of WAL")
     with timed("restored and recovered to the moment"):
         restore(platform, base, segments, moment)
-    with timed("all processes ready"):
-        platform.start()
-    check(platform, before, after)
-    print(
-        f"all {len(before)} enquiries acknowledged before are there, none of the {len(after)} after;"
-        " every event is published"
-    )
-    with timed("another journey"), founded(platform):
-        pass
+    go_on(platform, before, after)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Redis, or Valkey: streams of events and shared counters. Losing it loses nothing that was committed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as TimedOut
 
 from chassis.errors import Unavailable
 from chassis.settings import Settings
@@ -50,11 +52,19 @@ class _Connection(AbstractConnection):
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
+        # Sent under a timeout of ours: redis-py's is `wait_for`, which costs a task for each command and, before
+        # Python 3.12, forgets a cancellation that comes when all is sent.
+        limit, self.socket_timeout = self.socket_timeout, None
         try:
-            await super().send_packed_command(command, check_health)
+            async with asyncio.timeout(limit):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError as error:
+            raise TimedOut("Nothing could be sent in time.") from error
         except RuntimeError as error:
             # uvloop's word for a transport that the other side has closed meanwhile; redis-py knows asyncio's alone.
             raise Disconnected("The connection was closed.") from error
+        finally:
+            self.socket_timeout = limit
 
 
 def stream_of(service: str) -> str:

@@ -113,7 +113,7 @@ async def bench(
         bench = Bench(settings, database, redis, exits, superuser_url)
         async with bench.superuser() as server:
             await server.execute("""
-                create table agents.effect (
+                create table if not exists agents.effect (
                     position bigint generated always as identity, aggregate_id uuid, name text
                 );
                 grant select, insert on agents.effect to agents_app;

@@ -6,9 +6,11 @@ from contextlib import suppress
 
 import grpc
 import pytest
+import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from structlog.testing import capture_logs
 
+from chassis import coalesce
 from chassis.coalesce import Coalescer
 from chassis.context import background_call, current_call, enter
 from chassis.errors import DeadlineExceeded, Unavailable
@@ -70,7 +72,11 @@ async def test_who_is_alone_asks_at_once_for_himself(directory: Directory) -> No
     assert directory.callers == ["caller 1", "caller 2", "caller 3", "caller -1"]
 
 
-async def test_fifty_at_once_take_few_calls(directory: Directory) -> None:
+async def test_fifty_at_once_take_few_calls(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A logger that was used keeps where it wrote to.
+    monkeypatch.setattr(coalesce, "log", structlog.get_logger())
     with capture_logs() as logged:
         tasks = await asking(coalescer(directory), *range(50))
         assert directory.asked == [[0], [1]]

@@ -27,21 +27,28 @@ async def test_a_failed_read_gives_its_connection_back(bench: Any) -> None:
     assert len(bench.database._reads._idle) == 1
 
 
-async def test_cancelled_reads_leave_nothing_dirty_and_nothing_running(bench: Any) -> None:
-    for _ in range(3):
-        reads = [
-            asyncio.ensure_future(bench.database.fetch(SLEEP, {"seconds": 60})) for _ in "1234"
-        ]
-        await asyncio.sleep(0.1)
-        for read in reads:
-            read.cancel()
-        await asyncio.gather(*reads, return_exceptions=True)
-        rows = await asyncio.gather(*(bench.database.fetch(ONE) for _ in range(12)))
-        assert all(row[0]["one"] == 1 for row in rows)
-    await asyncio.gather(*bench.database._reads._closing)
+async def test_cancelled_reads_leave_nothing_dirty_and_nothing_running(
+    bench: Any, until: Any
+) -> None:
     async with bench.superuser() as server:
-        running = "select count(*) from pg_stat_activity where query ilike '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
-        assert await server.fetchval(running) == 0
+
+        async def running(count: int) -> bool:
+            sleeping = "query ilike '%pg_sleep%' and pid <> pg_backend_pid()"
+            active = f"datname = current_database() and state = 'active' and {sleeping}"
+            query = f"select count(*) from pg_stat_activity where {active}"
+            return bool(await server.fetchval(query) == count)
+
+        for _ in range(3):
+            reads = [
+                asyncio.ensure_future(bench.database.fetch(SLEEP, {"seconds": 60})) for _ in "1234"
+            ]
+            await until(lambda: running(4))
+            for read in reads:
+                read.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+            rows = await asyncio.gather(*(bench.database.fetch(ONE) for _ in range(12)))
+            assert all(row[0]["one"] == 1 for row in rows)
+            await until(lambda: running(0))
 
 
 async def test_a_cancelled_transaction_rolls_back_and_gives_its_connection_back(bench: Any) -> None:

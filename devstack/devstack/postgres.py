@@ -41,6 +41,7 @@ THROW_AWAY = {
     "shared_buffers": "128MB",
     "max_connections": "200",
     "autovacuum": "off",
+    "scram_iterations": "1",
 }
 
 

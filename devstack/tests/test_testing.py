@@ -18,6 +18,7 @@ from devstack import process
 from devstack.leaks import leaks
 from devstack.postgres import Postgres
 from devstack.process import spawn
+from devstack.testing import ServiceDatabase
 from devstack.valkey import Valkey
 
 
@@ -26,6 +27,28 @@ async def test_a_database_is_empty_in_every_test(empty_database: str, attempt: i
     connection = await asyncpg.connect(empty_database)
     await connection.execute("create table note (words text)")
     await connection.close()
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_services_database_is_as_migrated_in_every_test(
+    service_database: ServiceDatabase, attempt: int
+) -> None:
+    connection = await asyncpg.connect(await service_database("crm"))
+    for table in ("event_sequence", "outbox", "leads"):
+        assert await connection.fetchval(f"select count(*) from {table}") == 0
+    # More than is worth deleting row by row.
+    await connection.execute(
+        "insert into event_sequence select gen_random_uuid(), 1 from generate_series(1, 30000)"
+    )
+    first = await connection.fetchval("""
+        insert into outbox (id, aggregate_id, sequence, name, payload, correlation_id, traceparent)
+        values (gen_random_uuid(), gen_random_uuid(), 1, '', '', '', '') returning position
+        """)
+    assert first == 1
+    await connection.close()
+    again = await asyncpg.connect(await service_database("crm"))
+    assert await again.fetchval("select count(*) from outbox") == 1
+    await again.close()
 
 
 async def test_the_server_is_postgresql_18_with_statistics(postgres: Postgres) -> None:
@@ -107,8 +130,8 @@ input()
         for _ in range(2)
     ]
     ports = [int(port) for one in both for port in one.stdout.readline().split()]  # type: ignore[union-attr]  # It is a pipe.
-    for one in both:
-        one.communicate("\n")
     first = process.free_port(5)
     ports += [*range(first, first + 5), process.free_port()]
+    for one in both:
+        one.communicate("\n")
     assert len(ports) == len(set(ports)) == 2 * 150 + 6

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from chassis.context import current_call_or_none
 from chassis.reads import Reads
 from propmubi.projects.v1 import builders_pb2, projects_pb2, units_pb2
 
@@ -32,12 +33,14 @@ Statement = tuple[str, Sequence[Any]]
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
-    """The SQL of every read from now on, and what it was given."""
+    """The SQL of every read for a caller from now on, and what it was given."""
     seen: list[Statement] = []
     fetch = Reads.fetch
 
     async def noted(self: Reads, sql: str, values: Sequence[Any], **how: Any) -> Any:
-        if "outbox" not in sql:  # The relay looks by itself.
+        call = current_call_or_none()
+        # The relay, consumers and timers look by themselves.
+        if call is not None and "/" in call.rpc:
             seen.append((sql, values))
         return await fetch(self, sql, values, **how)
 

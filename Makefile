@@ -48,7 +48,7 @@ compose-up: setup ## Build and start deploy/compose, and wait until it serves (n
 
 ##@ Prove
 test: setup ## Every test, or those of one member [svc=auth|agents|crm|projects|gateway|chassis|devstack|tests] [args="-k lead"]
-	@exec $(BIN)/pytest -n 2 $(TESTS) $(args)
+	@exec $(BIN)/pytest -n 3 $(TESTS) $(args)
 
 bench-faults: setup ## Replace every process and restart Postgres at 200 requests a second, and say what callers noticed
 	@exec env CHAOS_PER_SECOND=200 CHAOS_ROLLS=4 CHAOS_AT_ONCE=1 $(BIN)/pytest -q -s -o faulthandler_timeout=600 tests/chaos/test_rolling.py tests/chaos/test_postgres.py

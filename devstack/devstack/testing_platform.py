@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from devstack.leaks import leaks_of_platform
 from devstack.platform import PROCESSES, SERVICES
@@ -22,6 +24,21 @@ from devstack.process import await_ready, dies_with_us, free_port
 
 STARTS_WITHIN = 90.0
 STOPS_WITHIN = 12.0
+
+
+class Scheduling(LoadScopeScheduling):
+    """What is dear to start is started once: a worker runs a whole folder of tests/, which shares a platform, and
+    elsewhere a whole file.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePath(nodeid.partition("::")[0])
+        return str(file.parent if file.parts[0] == "tests" else file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @dataclass

@@ -51,8 +51,10 @@ PASSWORD = "only-for-tests-on-a-throw-away-server"
 JUDGED_TODAY = PUBLIC - {"coming_soon"} | {"hold"}
 
 
-@asynccontextmanager
+@pytest_asyncio.fixture(scope="module")
 async def migrated(postgres: Postgres) -> AsyncIterator[str]:
+    """The name of a database with empty tables, to be cloned."""
+
     def migrate_both() -> None:
         for service in ("agents", "projects"):
             migrate.provision(postgres.url(name), service, PASSWORD, PASSWORD)
@@ -60,28 +62,34 @@ async def migrated(postgres: Postgres) -> AsyncIterator[str]:
                 migrate.role_url(postgres.url(name), f"{service}_owner", PASSWORD), service
             )
 
+    async with new_database(postgres, "template1") as name:
+        await asyncio.to_thread(migrate_both)
+        yield name
+
+
+@asynccontextmanager
+async def new_database(postgres: Postgres, template: str) -> AsyncIterator[str]:
     name = f"demo_{secrets.token_hex(6)}"
     async with administration(postgres) as admin:
-        await admin.execute(f"create database {name}")
+        await admin.execute(f"create database {name} template {template} strategy file_copy")
         try:
-            await asyncio.to_thread(migrate_both)
-            yield postgres.url(name)
+            yield name
         finally:
             await admin.execute(f"drop database {name} with (force)")
 
 
 @pytest_asyncio.fixture(scope="module")
-async def loaded(postgres: Postgres) -> AsyncIterator[str]:
+async def loaded(postgres: Postgres, migrated: str) -> AsyncIterator[str]:
     """A database with demo data that these tests only read."""
-    async with migrated(postgres) as database:
-        await load(database, DEMO_LISTINGS=str(COUNT))
-        yield database
+    async with new_database(postgres, migrated) as name:
+        await load(postgres.url(name), DEMO_LISTINGS=str(COUNT))
+        yield postgres.url(name)
 
 
 @pytest_asyncio.fixture
-async def empty(postgres: Postgres) -> AsyncIterator[str]:
-    async with migrated(postgres) as database:
-        yield database
+async def empty(postgres: Postgres, migrated: str) -> AsyncIterator[str]:
+    async with new_database(postgres, migrated) as name:
+        yield postgres.url(name)
 
 
 async def load(database: str, **environment: str) -> None:

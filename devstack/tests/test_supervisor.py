@@ -1,18 +1,16 @@
-"""`make up`: refusals in one line, and an end that leaves nothing behind."""
+"""`make up`: refusals in one line."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from devstack.platform import PROCESSES
 from devstack.process import free_port
-from devstack.testing_platform import RunningPlatform, own_ports
+from devstack.testing_platform import own_ports
 
 
 def up(var: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,19 +60,3 @@ def test_a_server_that_cannot_be_reached_is_named_without_its_password(
     assert "127.0.0.1:1" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert "hidden" not in refused.stderr
-
-
-def test_a_second_start_in_the_same_checkout_is_refused(platform: RunningPlatform) -> None:
-    refused = up(platform.var, **platform.environment)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("✗ The platform of this checkout already runs")
-
-
-def test_nothing_outlives_its_supervisor(platform: RunningPlatform) -> None:
-    assert platform.supervisor is not None
-    children = psutil.Process(platform.supervisor.pid).children(recursive=True)
-    assert len(children) >= 7
-    platform.stop(signal.SIGTERM)
-    _, alive = psutil.wait_procs(children, timeout=1)
-    assert alive == []
-    platform.start()

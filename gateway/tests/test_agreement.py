@@ -50,7 +50,7 @@ OPERATIONS = [
     for operation in load_contract().operations
     if operation.upload is None and operation.download is None
 ]
-few = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
 UNSEEN_CHARACTERS = "".join(re.findall(f"[{UNSEEN}]", "".join(map(chr, range(0x2100)))))
 

@@ -43,7 +43,7 @@ from chassis.errors import Unavailable
 from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
 from chassis.outbox import event_name
-from chassis.redis import AWAY, BLOCK_MILLISECONDS, marker_of, stream_of
+from chassis.redis import AWAY, BLOCK_MILLISECONDS, FIELDS_OF, marker_of, stream_of
 from chassis.tables import dead_letter, inbox
 from chassis.tracing import continued
 from propmubi.common.v1.event_pb2 import Event
@@ -100,16 +100,12 @@ _LETTERS = select(func.count().label("count")).where(dead_letter.c.source == bin
 # the relay fill the stream again from the outbox, and the group begins where that begins: were what is there already
 # applied first, what came before it would be taken for duplicates. Valkey knows how far a group lags only if it is told
 # how many entries were added before the group begins.
-_BEGIN = """
+_BEGIN = FIELDS_OF + """
 local began, added = '$', 0
 if redis.call('exists', KEYS[2]) == 1 then
-    local stream = redis.call('xinfo', 'stream', KEYS[2])
-    local fields = {}
-    for field = 1, #stream, 2 do
-        fields[stream[field]] = stream[field + 1]
-    end
-    added = fields['entries-added']
-    if added == fields.length then
+    local stream = fields_of(redis.call('xinfo', 'stream', KEYS[2]))
+    added = stream['entries-added']
+    if added == stream.length then
         began, added = '0', 0
     end
 end

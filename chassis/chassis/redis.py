@@ -23,6 +23,17 @@ AWAY = (RedisError, Unavailable, OSError)
 SOCKET_TIMEOUT_SECONDS = 5.0
 BLOCK_MILLISECONDS = 1_000
 
+# For scripts: what XINFO answers, each name followed by its value, as a table.
+FIELDS_OF = """
+local function fields_of(answer)
+    local fields = {}
+    for field = 1, #answer, 2 do
+        fields[answer[field]] = answer[field + 1]
+    end
+    return fields
+end
+"""
+
 
 @asynccontextmanager
 async def open_redis(settings: Settings) -> AsyncIterator[Redis]:

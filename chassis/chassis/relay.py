@@ -29,7 +29,7 @@ from chassis.database import Database
 from chassis.lease import SECONDS as LEASE_SECONDS
 from chassis.lease import Lease
 from chassis.protobuf import timestamp
-from chassis.redis import AWAY, marker_of, stream_of
+from chassis.redis import AWAY, FIELDS_OF, marker_of, stream_of
 from chassis.tables import outbox
 from propmubi.common.v1.event_pb2 import Event
 
@@ -55,17 +55,10 @@ PUBLISHED = -1
 FULL = -2
 
 # Trims what was added before a time in milliseconds, but nothing that a group has not finished.
-_TRIM = """
+_TRIM = FIELDS_OF + """
 local function place(id)
     local milliseconds, number = string.match(id, '(%d+)-(%d+)')
     return {tonumber(milliseconds), tonumber(number)}
-end
-local function fields_of(group)
-    local fields = {}
-    for field = 1, #group, 2 do
-        fields[group[field]] = group[field + 1]
-    end
-    return fields
 end
 local function trim(stream, before, how)
     local first = {before, 0}

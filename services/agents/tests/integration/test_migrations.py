@@ -1,11 +1,12 @@
 """Migrations: they make what the models say, each goes back to what was before it, and forward again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -52,15 +53,26 @@ def differences(connection: Connection) -> list[Any]:
     return list(compare_metadata(MigrationContext.configure(connection, opts=options), everything))
 
 
-async def test_buildings_become_words_without_writing_all_listings_anew(
-    empty_database: str,
-) -> None:
+@pytest_asyncio.fixture
+async def owner(empty_database: str) -> str:
+    """URL by which the schema's owner reaches a database that has none yet."""
     await asyncio.to_thread(
         migrate.provision, empty_database, "agents", ROLE_PASSWORD, ROLE_PASSWORD
     )
-    owner = migrate.role_url(empty_database, "agents_owner", ROLE_PASSWORD)
+    return migrate.role_url(empty_database, "agents_owner", ROLE_PASSWORD)
+
+
+@pytest_asyncio.fixture
+async def server(owner: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(owner)
+    yield connection
+    await connection.close()
+
+
+async def test_buildings_become_words_without_writing_all_listings_anew(
+    owner: str, server: asyncpg.Connection
+) -> None:
     await asyncio.to_thread(migrate.upgrade, owner, "agents", "0016")
-    server = await asyncpg.connect(owner)
     await server.execute("""
         insert into agents (id, user_id, member_full_name, member_mobile_phone, rera_agent_no, rera_state, rera_valid_to,
             verification_status, languages, service_areas, status)
@@ -82,18 +94,12 @@ async def test_buildings_become_words_without_writing_all_listings_anew(
     )
     words = "select btrim(search_text), count(*) from listings group by 1"
     assert [*map(tuple, await server.fetch(words))] == [("blue ridge pune", 2_502)]
-    await server.close()
 
 
 async def test_names_with_points_become_words_and_two_that_are_the_same_one_place(
-    empty_database: str,
+    owner: str, server: asyncpg.Connection
 ) -> None:
-    await asyncio.to_thread(
-        migrate.provision, empty_database, "agents", ROLE_PASSWORD, ROLE_PASSWORD
-    )
-    owner = migrate.role_url(empty_database, "agents_owner", ROLE_PASSWORD)
     await asyncio.to_thread(migrate.upgrade, owner, "agents", "0018")
-    server = await asyncpg.connect(owner)
     add = "insert into places (kind, folded, name, city) values ('locality', $1, '', 'Pune')"
     names = ("dr. a. veedhi", "dr a veedhi", r"k.r.[x]-y\_z ", "पुणे.")
     await server.executemany(add, [(name,) for name in names])
@@ -105,19 +111,12 @@ async def test_names_with_points_become_words_and_two_that_are_the_same_one_plac
         == set(map(folded_name, names))
     )
     assert len(found) == 3
-    await server.close()
 
 
 @pytest.mark.filterwarnings("ignore:Did not recognize type .point.")
 async def test_migrations_make_what_the_models_say_and_each_goes_back_and_forward(
-    empty_database: str,
+    owner: str, server: asyncpg.Connection
 ) -> None:
-    await asyncio.to_thread(
-        migrate.provision, empty_database, "agents", ROLE_PASSWORD, ROLE_PASSWORD
-    )
-    owner = migrate.role_url(empty_database, "agents_owner", ROLE_PASSWORD)
-    server = await asyncpg.connect(owner)
-
     async def schema() -> list[Any]:
         return [tuple(row) for row in await server.fetch(SCHEMA)]
 
@@ -136,4 +135,3 @@ async def test_migrations_make_what_the_models_say_and_each_goes_back_and_forwar
     assert [name for _, name, _ in await schema() if "alembic_version" not in name] == []
     await asyncio.to_thread(migrate.upgrade, owner, "agents")
     assert await schema() == made[REVISIONS[-1]]
-    await server.close()

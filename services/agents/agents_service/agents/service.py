@@ -48,7 +48,7 @@ class Homes(Protocol):
 
 
 class AgentService:
-    """The use cases of agents. Each takes the transaction that its caller opened."""
+    """The use cases of agents. Each write takes the transaction that its caller opened."""
 
     def __init__(self, agents: AgentRepository, homes: Homes) -> None:
         self._agents = agents

@@ -69,7 +69,7 @@ _EMPTY = NOTHING_YET._replace(standard_status=StandardStatus.INCOMPLETE, ameniti
 
 
 class ListingFileService:
-    """The use cases of imports and exports. Each that writes takes the transaction that its caller opened."""
+    """The use cases of imports and exports. Each write takes the transaction that its caller opened."""
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ _MOVED_BY_PEOPLE_ALONE = (StandardStatus.HOLD, StandardStatus.PENDING)
 
 
 class ListingService:
-    """The use cases of listings. Each that writes takes the transaction that its caller opened."""
+    """The use cases of listings. Each write takes the transaction that its caller opened."""
 
     def __init__(self, listings: ListingRepository, agents: AgentRepository) -> None:
         self._listings = listings

@@ -39,7 +39,7 @@ from propmubi.agents.v1.events_pb2 import (
 
 
 class OfficeService:
-    """The use cases of offices. Each that writes takes the transaction that its caller opened."""
+    """The use cases of offices. Each write takes the transaction that its caller opened."""
 
     def __init__(
         self, offices: OfficeRepository, agents: AgentRepository, members: AgentService

@@ -39,7 +39,7 @@ TURN = 1_000
 
 
 class SavedSearchService:
-    """The use cases of saved searches. Each that writes takes the transaction that its caller opened."""
+    """The use cases of saved searches. Each write takes the transaction that its caller opened."""
 
     def __init__(
         self, repository: SavedSearchRepository, search: SearchService, alerts: AlertService

@@ -27,7 +27,7 @@ from propmubi.auth.v1.events_pb2 import SessionRevoked
 
 
 class SessionService:
-    """The use cases of sessions. Each takes the transaction that its caller opened."""
+    """The use cases of sessions. Each write takes the transaction that its caller opened."""
 
     def __init__(
         self,

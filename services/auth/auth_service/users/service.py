@@ -25,7 +25,7 @@ BY_SETTINGS = "settings:ADMIN_PHONES"
 
 
 class UserService:
-    """The use cases of users. Each takes the transaction that its caller opened."""
+    """The use cases of users. Each write takes the transaction that its caller opened."""
 
     def __init__(self, users: UserRepository, admin_phones: frozenset[str]) -> None:
         self._users = users

@@ -70,7 +70,7 @@ class EnquiryService:
             raise InvalidArgument(Violation(f"{kind}_id", f"must be the id of a public {kind}"))
         return found.owner if found.active else None
 
-    def draft(self, enquiry: Enquiry, owner: Owner | None) -> "Draft":
+    def draft(self, enquiry: Enquiry, owner: Owner | None) -> Draft:
         """The lead that `enquiry` is to become, in the name of the current call."""
         lead = NewLead(new_id(), enquiry, owner, self._pipeline.due_from_now())
         lead_id = str(lead.id)
@@ -82,7 +82,7 @@ class EnquiryService:
             told.append(assigned)
         return Draft(lead, tuple(NewEvent.of(payload, lead.id) for payload in told))
 
-    async def add(self, tx: Transaction, drafts: Sequence["Draft"]) -> "list[Draft]":
+    async def add(self, tx: Transaction, drafts: Sequence[Draft]) -> list[Draft]:
         """Make the leads of `drafts`; which were made. The others are for `enquire`: their persons may have leads."""
         # Of one person and target the first goes.
         first = {

@@ -14,7 +14,7 @@ from propmubi.projects.v1.events_pb2 import BuilderRenamed, BuilderSuspended, Bu
 
 
 class BuilderService:
-    """The use cases of builders. Each takes the transaction that its caller opened."""
+    """The use cases of builders. Each write takes the transaction that its caller opened."""
 
     def __init__(self, builders: BuilderRepository) -> None:
         self._builders = builders

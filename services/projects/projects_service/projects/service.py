@@ -29,7 +29,7 @@ from propmubi.projects.v1.events_pb2 import ProjectLapsed, ProjectPublished, Pro
 
 
 class ProjectService:
-    """The use cases of projects. Each takes the transaction that its caller opened."""
+    """The use cases of projects. Each write takes the transaction that its caller opened."""
 
     def __init__(self, projects: ProjectRepository, builders: BuilderRepository) -> None:
         self._projects = projects

@@ -39,7 +39,7 @@ _CHARGES = ("preferential_location_charge", "floor_rise_charge", "parking_charge
 
 
 class UnitService:
-    """The use cases of units. Each takes the transaction that its caller opened."""
+    """The use cases of units. Each write takes the transaction that its caller opened."""
 
     def __init__(self, units: UnitRepository, limits: HoldLimits) -> None:
         self._units = units

@@ -17,7 +17,14 @@ from agents_service.saved_searches.repository import SavedSearchRepository
 from agents_service.saved_searches.service import SavedSearchService, last_morning
 from agents_service.search.repository import SearchRepository
 from agents_service.search.service import SearchService
-from chassis.errors import Conflict, InvalidArgument, NotFound, StaleVersion, Unavailable
+from chassis.errors import (
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    StaleVersion,
+    Unavailable,
+    Violation,
+)
 from chassis.ids import new_id
 from chassis.tables import inbox, outbox
 from devstack.testing_service import Running, Tokens
@@ -99,6 +106,21 @@ async def eventually(agents: Running, count: int) -> None:
         # The consumer sets no event of ours.
         while len(await told(agents)) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+async def test_one_saved_under_a_key_is_answered_again_whatever_its_words_mean_by_now(
+    agents: Running, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = SavedSearchServiceStub(agents.caller(tokens.person(), idempotency_key="once"))
+    saved = await save(once, q="Wakad")
+
+    async def not_understood(*_: Any) -> Any:
+        raise InvalidArgument(Violation("q", "means nothing any more"))
+
+    monkeypatch.setattr(SearchService, "asked", not_understood)
+    assert await save(once, q="Wakad") == saved
+    with pytest.raises(InvalidArgument):
+        await save(SavedSearchServiceStub(agents.caller(tokens.person())), q="Wakad")
 
 
 async def test_each_person_has_saved_searches_of_her_own(

@@ -42,8 +42,9 @@ UNKNOWN_ENUM_VALUES: Final = Counter(
 )
 
 OPTIONS: Final = orjson.OPT_UTC_Z
-# Some 3 kB each.
+# Some 3 kB each, and none much larger than its own bytes may be: at most a quarter of what a replica may take.
 WRITTEN: Final = 10_000
+LARGEST_WRITTEN: Final = 4_096
 
 
 def encoder(message: Descriptor) -> Encode:
@@ -72,15 +73,23 @@ def moment(seconds: int, nanos: int) -> datetime:
     return datetime.fromtimestamp(seconds + nanos // 1000 / 1e6, UTC)
 
 
-@lru_cache(maxsize=WRITTEN)
 def written(message: Descriptor, serialized: bytes) -> orjson.Fragment:
     """The JSON of a message of this type, kept under its own bytes, of which it is a function: never out of date.
 
     To serialise a listing takes a tenth of the time that writing it does. An enum value that is not known is counted
-    when it is written, not each time that is shown.
+    when it is written, not each time that is shown. A large message is written each time.
     """
+    if len(serialized) > LARGEST_WRITTEN:
+        return _write(message, serialized)
+    return _kept(message, serialized)
+
+
+def _write(message: Descriptor, serialized: bytes) -> orjson.Fragment:
     item = message_factory.GetMessageClass(message).FromString(serialized)
     return orjson.Fragment(encoder(message)(item))
+
+
+_kept = lru_cache(maxsize=WRITTEN)(_write)
 
 
 def is_resource(message: Descriptor) -> bool:

@@ -37,11 +37,10 @@ from chassis.rules import (
     value_field,
 )
 from gateway.binding import Binder
-from gateway.codec import UNKNOWN_ENUM_VALUES, encoder, to_dict, written
+from gateway.codec import encoder, to_dict
 from gateway.contract import load_contract
 from gateway.operation import Operation, asked_fields, body_fields, parameters_of
 from gateway.schemas import Shape, members
-from propmubi.agents.v1.listings_pb2 import Facing, Listing, ListListingsResponse
 from propmubi.options.v1.options_pb2 import Format
 
 # A file is neither JSON nor a query.
@@ -372,34 +371,3 @@ def test_the_encoders_write_what_json_format_writes(class_: type[Message]) -> No
         assert read(orjson.loads(encode(reply)), message) == normalised(expected, message)
 
     same()
-
-
-def test_an_enum_value_that_is_not_known_is_left_out_and_counted() -> None:
-    counter = UNKNOWN_ENUM_VALUES.labels("propmubi.agents.v1.Facing")
-    before = counter._value.get()
-    assert "facing" not in orjson.loads(
-        encoder(Listing.DESCRIPTOR)(Listing(facing=cast("Facing.ValueType", 99)))
-    )
-    assert counter._value.get() == before + 1
-
-
-def test_an_item_that_was_written_before_is_written_as_if_it_were_not() -> None:
-    encode, alone = encoder(ListListingsResponse.DESCRIPTOR), encoder(Listing.DESCRIPTOR)
-    listings = [Listing(id=str(number), version=number, amenities=["gym"]) for number in range(3)]
-    listings.append(Listing(id="2", version=2, amenities=["gym"], floor=0))
-    expected = [orjson.loads(alone(listing)) for listing in listings]
-    written.cache_clear()
-    for _ in range(2):
-        assert orjson.loads(encode(ListListingsResponse(listings=listings))) == {
-            "listings": expected,
-            "next_page_token": "",
-        }
-    assert (written.cache_info().hits, written.cache_info().misses) == (4, 4)
-
-
-def test_numbers_beyond_a_double_stay_exact() -> None:
-    assert math.isclose(
-        orjson.loads(encoder(Listing.DESCRIPTOR)(Listing(version=2**62)))["version"],
-        2**62,
-        rel_tol=0,
-    )

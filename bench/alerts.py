@@ -1,7 +1,7 @@
 """`python -m bench.alerts`: how soon a listing that becomes active or cheaper reaches those who look for such a one.
 
-An agent publishes over HTTP, among 100,000 saved searches: one listing after another, cheaper ones, and 500 by one file.
-A search of our own wants all of hers; a listing's matches are noted together, so that it tells when all have it.
+An agent publishes over HTTP, among 100,000 saved searches: one listing after another, cheaper ones, and 500 by one
+file. A search of our own wants all of hers; a listing's matches are noted together, so that it tells when all have it.
 """
 
 import asyncio

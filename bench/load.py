@@ -1,8 +1,8 @@
 """The load generator, a process of its own: `python -m bench.load HOMES` reads one script a line and writes its result.
 
-Closed loop: each connection has one request under way, and sends the next when the answer has been read and judged. With
-a rate, open loop: requests are due at that rate, whatever became of those before, and their time counts from when they
-were due.
+Closed loop: each connection has one request under way, and sends the next when the answer has been read and judged.
+With a rate, open loop: requests are due at that rate, whatever became of those before, and their time counts from when
+they were due.
 """
 
 import asyncio

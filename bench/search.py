@@ -1,10 +1,12 @@
 """`python -m bench.search`: how search holds up as listings grow: 200,000 of the demo data, then six times as many.
 
-The whole platform is asked over HTTP: by one client, whose answers tell what a search costs, and by 16 at once, who keep
-both processors busy. `--size 200000` or `--size 1200000` measures one of the two. What was measured is kept in var/ at
-once, piece by piece, and the table is made of what is kept: a run that is cut off loses nothing but its last piece.
-Ends with 1 when listings are read from end to end, or when pages cost more the later they come or the more listings there
-are.
+The whole platform is asked over HTTP: by one client, whose answers tell what a search costs, and by 16 at once, who
+keep both processors busy. `--size 200000` or `--size 1200000` measures one of the two. What was measured is kept in
+var/ at once, piece by piece, and the table is made of what is kept: a run that is cut off loses nothing but its last
+piece.
+
+Ends with 1 when listings are read from end to end, or when pages cost more the later they come or the more listings
+there are.
 """
 
 import argparse

@@ -309,8 +309,8 @@ async def open_database(settings: ServiceSettings) -> AsyncIterator[Database]:
         "server_settings": {
             "application_name": settings.service_id,
             "statement_timeout": STATEMENT_TIMEOUT,
-            # Our statements are few and run often: planning one anew for each call would cost more than running it. What
-            # a plan depends on is written as a literal.
+            # Our statements are few and run often: planning one anew for each call would cost more than running it.
+            # What a plan depends on is written as a literal.
             "plan_cache_mode": "force_generic_plan",
             # No statement runs so long that compiling it would pay, and a wrong guess of the planner's costs 100 ms.
             "jit": "off",

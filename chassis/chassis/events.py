@@ -96,10 +96,10 @@ _REDRIVABLE = (
 _LETTERS = select(func.count().label("count")).where(dead_letter.c.source == bindparam("source"))
 
 
-# A group begins with the first event there ever was, if the stream still holds it. Else the marker is deleted, which has
-# the relay fill the stream again from the outbox, and the group begins where that begins: were what is there already
-# applied first, what came before it would be taken for duplicates. Valkey knows how far a group lags only if it is told
-# how many entries were added before the group begins.
+# A group begins with the first event there ever was, if the stream still holds it. Else the marker is deleted, which
+# has the relay fill the stream again from the outbox, and the group begins where that begins: were what is there
+# already applied first, what came before it would be taken for duplicates. Valkey knows how far a group lags only if it
+# is told how many entries were added before the group begins.
 _BEGIN = FIELDS_OF + """
 local began, added = '$', 0
 if redis.call('exists', KEYS[2]) == 1 then

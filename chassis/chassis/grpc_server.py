@@ -282,7 +282,7 @@ class Server:
         self.port = 0
 
     async def start(self, services: Sequence[str]) -> None:
-        """Listen, NOT_SERVING; raises SystemExit with one line when the port is taken or the contract says too little."""
+        """Listen, NOT_SERVING; raises SystemExit with a line when the port is taken or the contract says too little."""
         try:
             check_access_rules(services)
         except ValueError as error:

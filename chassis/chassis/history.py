@@ -1,4 +1,4 @@
-"""The rows of an append-only history: who changed what, from, to and why. Each service has tables of its own for them."""
+"""The rows of an append-only history: who changed what, from, to and why. Each service has its own tables for them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -101,8 +101,8 @@ async def sweep(connection: AsyncConnection) -> None:
 
 
 async def forget(connection: AsyncConnection, subject: str, *phones: str) -> None:
-    """Forget what the person was answered, and whatever anybody was that names her or a phone of hers: replies hold what is
-    known of her.
+    """Forget what the person was answered, and whatever anybody was that names her or a phone of hers: replies hold
+    what is known of her.
 
     Whoever repeats such a call does it anew.
     """

@@ -5,8 +5,8 @@ ADMIN_DATABASE_URL and the roles' passwords in <SERVICE>_OWNER_PASSWORD and <SER
 role makes its tables; its app role, which the process uses, can only read and write rows. Where a job may know no more
 than one service's owner, OWNER_DATABASE_URL is her URL: what was provisioned before is then only migrated.
 
-`python -m chassis.migrate wait crm` returns once the schema, read with the process's own DATABASE_URL, is as new as this
-code: new replicas wait for the migration that was begun with them.
+`python -m chassis.migrate wait crm` returns once the schema, read with the process's own DATABASE_URL, is as new as
+this code: new replicas wait for the migration that was begun with them.
 """
 
 import argparse
@@ -41,8 +41,8 @@ EXTENSIONS = (
     "unaccent",
     "pg_stat_statements",
 )
-# From what likeness on a word is taken for another (pg_trgm): 0.45 forgives a typing error in a word of six letters, and
-# does not take two places for one because they begin alike.
+# From what likeness on a word is taken for another (pg_trgm): 0.45 forgives a typing error in a word of six letters,
+# and does not take two places for one because they begin alike.
 WORD_SIMILARITY = 0.45
 # A migration that can't get its lock gives up, so that it never queues every request behind itself.
 LOCK_TIMEOUT = "5s"

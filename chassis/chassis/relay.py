@@ -2,14 +2,14 @@
 
 The table is the log; the stream is a copy of its last week, or of less. The relay publishes what is not marked as
 published, in order within each aggregate, then marks it: a crash between the two publishes again, and the consumers'
-inboxes drop what they know. A marker key beside the stream carries the moment of the last publication, and so do the rows: a marker
-that is missing tells that Redis was wiped, one that is older than the rows that it came back from an older copy. Then
-nothing is added, so that no event can overtake those that were lost, before what the stream no longer holds waits to be
-published again.
+inboxes drop what they know. A marker key beside the stream carries the moment of the last publication, and so do the
+rows: a marker that is missing tells that Redis was wiped, one that is older than the rows that it came back from an
+older copy. Then nothing is added, so that no event can overtake those that were lost, before what the stream no longer
+holds waits to be published again.
 
-A stream is not trimmed under a consumer that has not met its events: the relay waits for one that is far behind. It does
-not wait for one that reads no more, which is parted with, and has the stream filled again when it comes back. Nor does
-what is young wait, where a stream is also followed without a group: a revocation is held up by nobody's consumer.
+A stream is not trimmed under a consumer that has not met its events: the relay waits for one that is far behind. It
+does not wait for one that reads no more, which is parted with, and has the stream filled again when it comes back. Nor
+does what is young wait, where a stream is also followed without a group: a revocation is held up by nobody's consumer.
 """
 
 import asyncio
@@ -81,10 +81,10 @@ end
 local time = redis.call('time')
 local now = time[1] * 1000 + time[2] / 1000
 """
-# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. The answer is
-# PUBLISHED; or FULL, where ARGV[5] is 1 and the batch would leave a consumer too far behind; or, of a stream that holds
-# less than was published, the moment until which it holds all. What is younger than ARGV[4] milliseconds is not trimmed,
-# however long that makes the stream.
+# All of a batch or nothing: an event left out would be taken for a duplicate once a later one was applied. The answer
+# is PUBLISHED; or FULL, where ARGV[5] is 1 and the batch would leave a consumer too far behind; or, of a stream that
+# holds less than was published, the moment until which it holds all. What is younger than ARGV[4] milliseconds is not
+# trimmed, however long that makes the stream.
 _PUBLISH = _TRIM + """
 local marker = tonumber(redis.call('get', KEYS[1]) or '')
 if not marker or marker > 0 and redis.call('exists', KEYS[2]) == 0 then
@@ -157,7 +157,7 @@ class Relay:
     def __init__(
         self, database: Database, redis: Redis, service: str, *, kept_seconds: float = 0.0
     ) -> None:
-        """Whoever follows its stream without a group finds there what is younger than `kept_seconds`, however much it is."""
+        """Who follows its stream without a group finds there what is younger than `kept_seconds`, all of it."""
         self._database = database
         self._redis = redis
         self._source = service
@@ -269,8 +269,8 @@ class Relay:
         return bool(absent)
 
     async def _add(self, rows: Sequence[Any], *, patient: bool = True) -> int:
-        """Add `rows` to the stream: PUBLISHED. Nothing is added where it holds what was published only until a moment, which
-        is the answer, nor by the `patient` where it is FULL.
+        """Add `rows` to the stream: PUBLISHED. Nothing is added where it holds what was published only until a moment,
+        which is the answer, nor by the `patient` where it is FULL.
         """
         messages = [_message(row).SerializeToString() for row in rows]
         # Later than the last, whatever the clock says.

@@ -20,10 +20,10 @@ class VerificationStatus(StrEnum):
     MALFORMED = "malformed"
 
 
-# From the registers that the states' authorities publish, and, for Gujarat, Haryana, Karnataka, Maharashtra, Tamil Nadu and
-# Uttar Pradesh, held against numbers that agents and builders show on their own pages in 2026: Maharashtra's agents have a
-# twelfth digit since 2023, Uttar Pradesh puts month and year behind its projects' and the day behind its agents' numbers. A
-# promoter without a pattern goes by its project's number.
+# From the registers that the states' authorities publish, and, for Gujarat, Haryana, Karnataka, Maharashtra, Tamil Nadu
+# and Uttar Pradesh, held against numbers that agents and builders show on their own pages in 2026: Maharashtra's agents
+# have a twelfth digit since 2023, Uttar Pradesh puts month and year behind its projects' and the day behind its agents'
+# numbers. A promoter without a pattern goes by its project's number.
 PATTERNS: Final[Mapping[str, Mapping[str, str]]] = {
     "andhra pradesh": {"agent": r"A\d{11}", "project": r"P\d{11}"},
     "delhi": {"agent": r"DLRERA\d{4}A\d{4}", "project": r"DLRERA\d{4}P\d{4}"},

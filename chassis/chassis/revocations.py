@@ -27,7 +27,7 @@ REVOKED_SECONDS = 900.0
 class Revocations:
     """What was revoked: sessions, and everything a user was issued before a moment. Forgotten when tokens are dead.
 
-    `heard` is set once all that was revoked before this process began is known, or can't be: until then it serves nobody.
+    `heard` is set once all that was revoked before this process began is known, or can't be: before, it serves nobody.
     """
 
     def __init__(self) -> None:

@@ -33,8 +33,8 @@ INTEGERS: Final[Mapping[int, tuple[int, int]]] = {
 SCALARS: Final = frozenset(
     {*INTEGERS, FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_BOOL, FieldDescriptor.TYPE_STRING}
 )
-# What nobody writes and no screen shows: control characters but for the ends of lines and tabs, and what turns around the
-# text behind it, so that a name reads as another. U+0000 among them is one that PostgreSQL does not store.
+# What nobody writes and no screen shows: control characters but for the ends of lines and tabs, and what turns around
+# the text behind it, so that a name reads as another. U+0000 among them is one that PostgreSQL does not store.
 UNSEEN: Final = "\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
 _unseen = re.compile(f"[{UNSEEN}]").search
 HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -148,7 +148,7 @@ def is_nested(field: FieldDescriptor) -> bool:
 
 @cache
 def value_check(field: FieldDescriptor) -> Check | None:
-    """What one value of a field (an item of a list, a value of a map) must satisfy; None when all of its type will do."""
+    """What one value of a field (an item of a list, a value of a map) must satisfy; None when all of its type do."""
     rules, type_ = field_rules(field), value_field(field).type
     given = {descriptor.name for descriptor, _ in rules.rules.ListFields()} - {
         "min_items",

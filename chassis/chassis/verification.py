@@ -1,5 +1,5 @@
-"""Access tokens (RFC 9068), verified: every process does so for itself with auth's public keys, and believes no header that
-says who somebody is.
+"""Access tokens (RFC 9068), verified: every process does so for itself with auth's public keys, and believes no header
+that says who somebody is.
 """
 
 import time

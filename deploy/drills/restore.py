@@ -1,8 +1,8 @@
-"""`make drill-restore`: Postgres goes back to a moment before now, as docs/operations.md says, and the platform goes on.
+"""`make drill-restore`: Postgres goes back to a moment before now, as in docs/operations.md, and the platform goes on.
 
-While enquiries come in a base backup is taken and WAL is archived; a moment is noted, more come in, and then Postgres and
-Valkey are lost. What was acknowledged before the moment must be there, once, what came after it must not, every event must
-be published, and another journey must pass.
+While enquiries come in a base backup is taken and WAL is archived; a moment is noted, more come in, and then Postgres
+and Valkey are lost. What was acknowledged before the moment must be there, once, what came after it must not, every
+event must be published, and another journey must pass.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """What kustomize can't write by itself.
 
-`manifests.py rules`: components/monitoring/rules.yaml, the PrometheusRule with the rules of deploy/observability, which are
-in Prometheus' own format. `make manifests` does it.
-`manifests.py images OVERLAY REGISTRY gateway=sha256:… …`: the images of a release, by their digests. The release does it.
+`manifests.py rules`: components/monitoring/rules.yaml, the PrometheusRule with the rules of deploy/observability,
+which are in Prometheus' own format. `make manifests` does it.
+`manifests.py images OVERLAY REGISTRY gateway=sha256:… …`: the images of a release, by their digests. The release does
+it.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Proves that nobody looks at an empty dashboard: `make check-dashboards`.
 
 Starts a platform of its own on free ports with the journey and a bounded load on it, a Prometheus that scrapes it and
-evaluates our rules, and asks every query of every dashboard, every recording rule and every selector of every alert. One
-that answers nothing fails it.
+evaluates our rules, and asks every query of every dashboard, every recording rule and every selector of every alert.
+One that answers nothing fails it.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""PropMubi on one machine, without Docker: the real servers and all five processes, for work, demonstrations and tests."""
+"""PropMubi on one machine, without Docker: the real servers and all processes, for work, demonstrations and tests."""
 
 import os
 

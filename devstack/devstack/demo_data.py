@@ -30,7 +30,7 @@ GROWN = "agents.agents, agents.listings, agents.listing_history, projects.units"
 
 
 def load(admin_url: str, environment: Mapping[str, str], console: Console) -> None:
-    """Load what the environment asks for, unless there are agents or builders already. All of it or, on failure, nothing."""
+    """Load what the environment asks for, all or nothing, unless there are agents or builders already."""
     count = _number(environment, "DEMO_LISTINGS", LISTINGS)
     if count:
         asyncio.run(

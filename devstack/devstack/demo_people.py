@@ -1,4 +1,4 @@
-"""Demo agents: invented people whose phones no telephone network has, with numbers in the shape of their state's RERA."""
+"""Demo agents: invented people whose phones no telephone network has, with RERA numbers in their states' shapes."""
 
 import random
 import uuid
@@ -136,8 +136,8 @@ def phone(number: int) -> str:
     return f"+9155500{number:05d}"
 
 
-# By state: the shapes of an agent's and of a project's RERA number, marked DEMO where the shape has room, and with zeros
-# where real ones have a year or a district.
+# By state: the shapes of an agent's and of a project's RERA number, marked DEMO where the shape has room, and with
+# zeros where real ones have a year or a district.
 RERA_NUMBERS = {
     "Delhi": ("DLRERA0000A{:04d}", "DLRERA0000P{:04d}"),
     "Gujarat": ("AG/GJ/DEMO/AA{:05d}/DEMO", "PR/GJ/DEMO/RAA{:05d}/DEMO"),

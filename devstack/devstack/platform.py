@@ -1,4 +1,4 @@
-"""Which processes make up the platform, where they listen and what each is told: the environment of production, in small."""
+"""Which processes the platform is, where they listen and what each is told: the environment of production, in small."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

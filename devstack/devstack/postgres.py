@@ -195,7 +195,7 @@ def shared_folder(name: str) -> Path:
 
 
 def home_in(var: Path) -> Path:
-    """Where the data lives: in var/ itself, or, as root, in a folder that PostgreSQL's account can enter, linked there."""
+    """Where the data lives: in var/ itself, or, as root, in a folder that PostgreSQL's user can enter, linked there."""
     link = var / "postgres"
     if os.geteuid() != 0:
         return link

@@ -161,7 +161,7 @@ def free_port(in_a_row: int = 1) -> int:
 
 
 def _lease_block() -> Iterator[int]:
-    """A block of ports, ours until this process ends: its first port is held as a UDP one, which nobody else asks for."""
+    """A block of ports, ours until this process ends: its first is held as a UDP port, which nobody else asks for."""
     while True:
         first = random.randrange(20_000, 32_000, BLOCK)  # noqa: S311 -- not a secret
         lease = socket.socket(type=socket.SOCK_DGRAM)

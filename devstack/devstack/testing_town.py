@@ -1,4 +1,4 @@
-"""A town on a test's platform: the people of one journey and what they own, more of the same, and what is stored of it."""
+"""A town on a test's platform: the people of a journey and what they own, more of the same, and what is stored."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ class Town(Journey):
             try:
                 self._refresh(person)
             except Difference:
-                # The test before killed the answer to her last refresh: the token she has is used, and her session over.
+                # The test before killed the answer to her last refresh: the token she has is used, her session over.
                 self._sign_in(person)
 
     def _may_sign_in(self) -> bool:

@@ -97,8 +97,8 @@ async def main() -> None:
 
 
 async def drained(readiness: Readiness, seconds: float) -> None:
-    """Return once told to stop and, after /readyz has said so for `seconds`, nobody should come any more. Told again, it
-    waits no longer.
+    """Return once told to stop and, after /readyz has said so for `seconds`, nobody should come any more. Told again,
+    it waits no longer.
     """
     await process.until_stopped()
     readiness.draining = True

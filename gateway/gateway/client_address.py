@@ -32,8 +32,8 @@ _with_port = re.compile(r"\[?(?P<host>(?<=\[)[^\]]+|[0-9.]+)\]?:[0-9]{1,5}").ful
 
 @lru_cache(maxsize=10_000)
 def _normal(text: str) -> str:
-    """One form for each address, which may have a port behind it, as some proxies write; an IPv6 client is its /64, because
-    it can take any address in it.
+    """One form for each address, which may have a port behind it, as some proxies write; an IPv6 client is its /64,
+    because it can take any address in it.
     """
     with_port = _with_port(text)
     try:

@@ -80,8 +80,8 @@ class UploadHandler(Handler):
 
 
 class DownloadHandler(Handler):
-    """Serves an operation whose answer is a file. Its first page is there before the answer begins, so that what is refused
-    is refused in the envelope; a page that fails later cuts the answer off, which its reader can tell from its end.
+    """Serves an operation whose answer is a file. Its first page is there before the answer begins, so that what is
+    refused is refused in the envelope; a page that fails later cuts the answer off, which its end tells the reader.
     """
 
     async def _reply(self, exchange: Exchange, path: dict[str, str]) -> None:
@@ -157,8 +157,8 @@ def json_lines(message: Descriptor) -> LineOf:
 
 
 def csv_rows(message: Descriptor) -> LineOf:
-    """Rows of messages of this type: a column for each field, those of a message within as `address.city`, lists of plain
-    values with semicolons between, other lists as JSON.
+    """Rows of messages of this type: a column for each field, those of a message within as `address.city`, lists of
+    plain values with semicolons between, other lists as JSON.
     """
     columns, plain = list(_columns(message)), to_dict(message)
 

@@ -1,7 +1,7 @@
 """Reads whose answers the contract lets the gateway keep (`CachePolicy.gateway_seconds`).
 
-Only what somebody who is not signed in was answered is kept, and only such callers are given it: so nobody is shown what
-another one may see.
+Only what somebody who is not signed in was answered is kept, and only such callers are given it: so nobody is shown
+what another one may see.
 """
 
 from collections.abc import Iterable, Iterator

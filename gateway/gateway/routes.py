@@ -1,6 +1,7 @@
 """The contract's routes: one handler per operation, found by the segment table.
 
-A handler does, in this order: limit by address or device, who calls, may she, limit by caller, body, binding, the call, the answer.
+A handler does, in this order: limit by address or device, who calls, may she, limit by caller, body, binding, the call,
+the answer.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A device somebody signed in on passes the limit of an address that thousands may share, and gains her nothing more."""
+"""A device somebody signed in on passes the limit of an address that thousands may share, and gains her no more."""
 
 import os
 import signal

@@ -1,5 +1,5 @@
-"""What leaves the market is gone from every gateway two seconds later, whatever becomes of Valkey, and who may still see it
-shows it to nobody else.
+"""What leaves the market is gone from every gateway two seconds later, whatever becomes of Valkey, and who may still
+see it shows it to nobody else.
 """
 
 import asyncio

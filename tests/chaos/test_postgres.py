@@ -1,4 +1,4 @@
-"""Postgres restarts under load: errors for less than half a minute, nothing acknowledged is lost, no process is restarted."""
+"""Postgres restarts under load: errors for less than half a minute, nothing acknowledged is lost, no process ends."""
 
 import asyncio
 import signal

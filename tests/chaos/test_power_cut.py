@@ -1,4 +1,4 @@
-"""Everything dies at once, Postgres, Valkey and the supervisor too, in the midst of work; `make up` goes on from there."""
+"""Everything dies at once, Postgres, Valkey and the supervisor too, amid work; `make up` goes on from there."""
 
 import asyncio
 import signal

@@ -1,7 +1,7 @@
 """A rollout under load: one replica of every process is replaced while the other serves; no request fails.
 
-In the suite once, of all processes at the same time; `make bench-faults` replaces both of each, twice, one process after
-the other, at 200 requests a second.
+In the suite once, of all processes at the same time; `make bench-faults` replaces both of each, twice, one process
+after the other, at 200 requests a second.
 """
 
 import asyncio

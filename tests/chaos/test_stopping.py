@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is under way is answered, then every process ends, within ten seconds and without orphans."""
+"""Ctrl-C and SIGTERM: what is under way is answered, then every process ends, within ten seconds, without orphans."""
 
 import json
 import signal

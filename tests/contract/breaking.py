@@ -1,8 +1,8 @@
 """Says what breaks clients since another commit: `make check-breaking base=origin/main`.
 
 What breaks callers of gRPC is buf's to say, over the descriptor sets of both commits; what breaks clients of HTTP,
-`gateway.breaking`'s, over both snapshots of OpenAPI. Who wants a break declares it in the message of a commit since, which
-ends with a line `Breaking: <why>`.
+`gateway.breaking`'s, over both snapshots of OpenAPI. Who wants a break declares it in the message of a commit since,
+which ends with a line `Breaking: <why>`.
 """
 
 import argparse

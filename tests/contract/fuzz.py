@@ -1,8 +1,8 @@
 """Whatever is sent, the platform answers as OpenAPI says it may: schemathesis makes up requests, good and bad ones.
 
 It tries every operation in the name of somebody who may call it, and looks at the status, the headers, the type and the
-form of each answer, whether what breaks the contract is refused, and that nothing is a fault of ours. `make check-answers`
-runs it, on a platform of its own: afterwards who lives there may be suspended.
+form of each answer, whether what breaks the contract is refused, and that nothing is a fault of ours.
+`make check-answers` runs it, on a platform of its own: afterwards who lives there may be suspended.
 """
 
 import json

@@ -99,7 +99,7 @@ def test_the_lists_named_here_are_of_the_contract() -> None:
 
 
 def test_each_page_is_cut() -> None:
-    """`Page.cut` alone ends pages where they have no room: a token from elsewhere would be of a list that escaped it."""
+    """`Page.cut` alone ends pages where they have no room: a token from elsewhere is of a list that escaped it."""
     paging = [
         function
         for file in SERVICERS

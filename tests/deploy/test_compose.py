@@ -1,4 +1,4 @@
-"""deploy/compose as it is written: confined, gated, with no secret of its own, and each process told what it needs only.
+"""deploy/compose as it is written: confined, gated, with no secret of its own, each process told only what it needs.
 
 That it runs is for `make compose-smoke` to show.
 """

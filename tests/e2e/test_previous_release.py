@@ -1,7 +1,7 @@
 """A rollout's middle: the schema is this checkout's already, and the processes are still the previous release's.
 
-The previous release is the last tag before this commit. Until there is one, the commit before the newest migration stands
-in for it: the code that no migration of today's may break. It is taken out of git and run whole, over its own journey.
+The previous release is the last tag before this commit. Until there is one, the commit before the newest migration
+stands in for it: the code that no migration of today's may break. It is taken out of git, and runs its own journey.
 """
 
 import os

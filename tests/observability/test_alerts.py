@@ -1,4 +1,4 @@
-"""What watches the platform fits together: alerts and their runbooks, dashboards and their source, names and what they name."""
+"""What watches the platform fits together: alerts and runbooks, dashboards and source, names and what they name."""
 
 import json
 import re

@@ -1,5 +1,5 @@
-"""The monolith that PropMubi replaces, as a competent FastAPI developer would have written it from the roadmap's sketch:
-`python -m bench.peers.monolith`, one uvicorn worker.
+"""The monolith that PropMubi replaces, as a competent FastAPI developer would have written it from the roadmap's
+sketch: `python -m bench.peers.monolith`, one uvicorn worker.
 """
 
 from collections.abc import AsyncIterator

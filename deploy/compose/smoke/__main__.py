@@ -208,7 +208,7 @@ def check_kept(containers: Containers, town: Town, enquiries: Enquiries) -> None
 def check_watched(
     containers: Containers, watchers: Sequence[str], town: Town, grafana: Grafana
 ) -> None:
-    """What watches starts on its configuration, stays up, and sees all five processes and what a request does in them."""
+    """What watches starts on its configuration, stays up, and sees all processes and what a request does in them."""
     with timed(f"{', '.join(watchers)} up"):
         containers.up(*watchers)
 

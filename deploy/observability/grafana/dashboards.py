@@ -1,4 +1,4 @@
-"""The dashboards, said shortly: `make dashboards` writes grafana/dashboards/*.json from this file, and a test keeps them so.
+"""The dashboards, in short: `make dashboards` writes grafana/dashboards/*.json from this file, and a test keeps it so.
 
 A panel is its title, its unit and its queries, each with the legend of its lines. Three panels make a row.
 """

@@ -55,7 +55,7 @@ class AuditEvent:
 async def record(
     tx: Transaction, action: str, *, actor: str, user_id: uuid.UUID | None, **details: Any
 ) -> None:
-    """Write down in `tx` that `actor` did `action` to the account of `user_id`, or to what nobody has an account for."""
+    """Write down in `tx` that `actor` did `action` to the account of `user_id`, or to what is nobody's account."""
     call = current_call()
     await tx.execute(
         insert(audit_events).values(

@@ -107,7 +107,7 @@ class Guesses:
         await self._tries.take(tx, phone)
 
     async def note_locked(self, tx: Transaction, guess: Guess, user_id: uuid.UUID | None) -> None:
-        """Write down that `guess`, the last in a row and wrong, locked its phone, which `user_id` has if anybody does."""
+        """Write down that `guess`, the last in a row and wrong, locked its phone, which is `user_id`'s if anybody's."""
         told = {"method": self._method, "last_digits": guess.phone[-4:]}
         metrics.LOCKED.labels(self._method).inc()
         log.warning("sign-in locked after too many failures", **told)

@@ -11,7 +11,7 @@ for _outcome in ("requested", "verified", "refused"):
     OTP.labels(_outcome)
 # Turned away: the queue of passwords to compare was full.
 PASSWORD = Counter("propmubi_password_total", "Passwords tried, by what came of it.", ["outcome"])
-# Which limit of auth's own turns people away: of tries, of failures, or of what is sent to a phone or a range of numbers.
+# Which limit of auth's own turns people away: of tries, failures, or what is sent to a phone or a range of numbers.
 REFUSED = Counter(
     "propmubi_auth_refused_total", "Calls beyond an allowance of auth.", ["allowance"]
 )

@@ -22,7 +22,7 @@ from propmubi.projects.v1.projects_pb2_grpc import ProjectServiceStub
 
 # An enquiry does not wait longer: its lead is stored and assigned later.
 SECONDS = 1.5
-# A listing or a project seldom changes hands. Who was suspended meanwhile is known from events, so that she gets no lead.
+# A listing or a project seldom changes hands. Who was suspended meanwhile is known from events, and gets no lead.
 REMEMBERED_SECONDS = 30.0
 REMEMBERED = 10_000
 

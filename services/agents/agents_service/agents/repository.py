@@ -141,8 +141,8 @@ class AgentRepository:
     async def locked_unwarned(
         self, tx: Transaction, notice: RegistrationNotice, before: date, limit: int
     ) -> list[Agent]:
-        """Active agents whose registration ends before a day and who were not told so by `notice`, or a later one, locked;
-        none whom others have locked.
+        """Active agents whose registration ends before a day and who were not told so by `notice`, or a later one,
+        locked; none whom others have locked.
         """
         found = await tx.execute(
             select(agents)
@@ -170,7 +170,7 @@ class AgentRepository:
         )
 
     async def note_answer(self, tx: Transaction, agent: Agent, at: datetime, seconds: int) -> None:
-        """Note in how many seconds an agent, who is locked, answered a lead; no change of hers, so her version stays."""
+        """Note in how many seconds an agent, who is locked, answered a lead; it is no change, so her version stays."""
         answered_at, answer_seconds = agent.answers_with(at, seconds)
         await tx.execute(
             update(agents)

@@ -136,7 +136,7 @@ class AgentService:
         return await self._tell_of_end(tx, RegistrationNotice.EXPIRING, today() + WARN_BEFORE)
 
     async def end_registrations(self, tx: Transaction) -> int:
-        """Tell of agents whose registration ran out, and take what they list off the market; how many, WARN_BATCH at most.
+        """Tell of agents whose registration ran out, and withdraw what they list; how many, WARN_BATCH at most.
 
         The act lets nobody sell without a registration (section 9). They stay active: a renewal needs nobody's leave.
         """
@@ -166,7 +166,7 @@ class AgentService:
         move: str,
         reason: str | None = None,
     ) -> Agent:
-        """Verify, suspend or reinstate an agent, as an administrator or the admin of her office, and tell the others."""
+        """Verify, suspend or reinstate an agent, as an administrator or as her office's admin, and tell the others."""
         agent = await self._agents.locked(tx, agent_id)
         if not _administers(caller, agent.office_id):
             raise not_found()
@@ -221,7 +221,7 @@ class AgentService:
         return agent
 
     async def forget(self, tx: Transaction, user_id: uuid.UUID, by: str) -> None:
-        """Forget who the agent of `user_id` is, if she is one: she is suspended, and what she lists leaves the market."""
+        """Forget who the agent of `user_id` is, if any: she is suspended, and what she lists leaves the market."""
         agent = await self._agents.locked_of(tx, user_id)
         if agent is None:
             return
@@ -241,8 +241,8 @@ class AgentService:
             await self._agents.note_answer(tx, agent, at, seconds)
 
     async def withdraw_more(self, tx: Transaction) -> int:
-        """Have more of what an agent lists leave the market, where that was more than one transaction is to do; how many
-        agents, one at most.
+        """Have more of what an agent lists leave the market, where that was more than one transaction is to do; how
+        many agents, one at most.
         """
         agent = await self._agents.locked_withdrawing(tx)
         if agent is None:

@@ -53,8 +53,8 @@ _some = (
 )
 _DUE = select(_some.c.user_id).distinct().limit(bindparam("limit"))
 
-# Of those who may be sent one more today, what waits is taken; the others' waits for the morning. Searches that are gone
-# have no names.
+# Of those who may be sent one more today, what waits is taken; the others' waits for the morning. Searches that are
+# gone have no names.
 _TAKE = text("""
     with due as materialized (
         select user_id, saved_search_id from alerts
@@ -122,7 +122,7 @@ class AlertRepository:
         most: int,
         morning: datetime,
     ) -> list[Waiting]:
-        """Take what waits for these people, and count a message to each; who has had `most` today waits for `morning`."""
+        """Take what waits for these people, and count a message to each; who had `most` today waits for `morning`."""
         rows = await tx.execute(
             _TAKE, {"user_ids": user_ids, "today": today, "most": most, "morning": morning}
         )

@@ -1,4 +1,4 @@
-"""Telling people by SMS of what their saved searches found, as often as they agreed to and no more than so often a day."""
+"""Telling people by SMS of what their saved searches found, as often as they agreed to, and so many a day at most."""
 
 import asyncio
 import uuid

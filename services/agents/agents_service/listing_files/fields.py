@@ -25,8 +25,8 @@ Reader = Callable[[Any, str, list[Violation]], Any]
 
 
 def read(given: Mapping[str, Any], found: list[Violation]) -> dict[str, Any]:
-    """The columns that the fields `given` set, null clearing them; adds to `found` what is wrong. Raises InvalidArgument
-    for what is wrong with fields that are sound each.
+    """The columns that the fields `given` set, null clearing them; adds to `found` what is wrong. Raises
+    InvalidArgument for what is wrong with fields that are sound each.
     """
     fields = _fields(given, _READERS, _REQUIRED, "", found)
     if found:

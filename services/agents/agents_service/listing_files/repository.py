@@ -99,7 +99,7 @@ _CHANGE = (
 )
 _mine, _other = listings.alias("mine"), listings.alias("other")
 _ids = bindparam("ids", type_=ARRAY(Uuid))
-# Of listings that are to become live: those whose home is live in their account already, or is once those before them are.
+# Of listings that are to become live: those whose home is live in their account, or is once those before them are.
 _TAKEN = select(_mine.c.id).where(
     _mine.c.id == any_(_ids),
     select(_other.c.id)
@@ -144,7 +144,7 @@ class ListingFileRepository:
         after: uuid.UUID,
         limit: int,
     ) -> list[tuple[str | None, Listing]]:
-        """A page of the listings of the office or else of the agent, with their external ids, in the order of their ids."""
+        """A page of the listings of the office or else of the agent, with their external ids, in order of ids."""
         statement = _OF_AGENT if office_id is None else _OF_OFFICE
         rows = await self._database.fetch(
             statement, {"owner": office_id or agent_id, "after": after, "limit": limit}
@@ -212,8 +212,8 @@ class ListingFileRepository:
         return _import(changed.mappings().one())
 
     async def locked_running(self, tx: Transaction) -> Import | None:
-        """An import whose rows are to be read, if there is one, locked; none that others have locked. That of which least
-        was read comes first, so that small files don't wait for large ones.
+        """An import whose rows are to be read, if there is one, locked; none that others have locked. That of which
+        least was read comes first, so that small files don't wait for large ones.
         """
         found = await tx.execute(
             select(*_COLUMNS)
@@ -277,8 +277,8 @@ class ListingFileRepository:
     async def store(
         self, tx: Transaction, wanted: Iterable[tuple[str | None, Listing]]
     ) -> dict[uuid.UUID, Listing]:
-        """New listings, drafts or on offer from the first, with their external ids; by id, those left out whose homes are
-        live in their accounts.
+        """New listings, drafts or on offer from the first, with their external ids; by id, those left out whose homes
+        are live in their accounts.
         """
         rows = [
             {"external_id": external_id, **{name: getattr(listing, name) for name in _ADDED}}

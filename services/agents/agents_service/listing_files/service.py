@@ -135,7 +135,7 @@ class ListingFileService:
     async def export(
         self, caller: Principal, *, after: uuid.UUID | None, limit: int
     ) -> list[tuple[str | None, Listing]]:
-        """A page of the listings of the office that the caller administers, or else of her own, with their external ids."""
+        """A page of the listings of the office the caller administers, or else of her own, with their external ids."""
         office_id = caller.administered_office_id
         if office_id is None and caller.agent_id is None:
             raise PermissionDenied("Only an agent has listings to export.")

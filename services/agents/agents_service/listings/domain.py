@@ -180,8 +180,8 @@ _BROKER: Final = frozenset({Mover.OFFICE_ADMIN})
 _CLOCK: Final = frozenset({Mover.CLOCK})
 
 # From each status, where to and by whom (domain.md). Whoever is not a person moves what belongs to it: the clock lets
-# mandates run out, a unit's listing follows the unit, and the listings of a suspended agent or of a lapsed project leave
-# the market.
+# mandates run out, a unit's listing follows the unit, and the listings of a suspended agent or of a lapsed project
+# leave the market.
 TRANSITIONS: Final[Mapping[str, Mapping[str, frozenset[Mover]]]] = {
     StandardStatus.INCOMPLETE: {
         StandardStatus.COMING_SOON: _PEOPLE,

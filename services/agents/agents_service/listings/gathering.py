@@ -33,8 +33,8 @@ def gathering(
     """The conditions of what is gathered, so put that the planner takes the index of the rarest kind of them.
 
     What indexes in order hold is read from any of them alone: from that of prices, say, what is within a range of them.
-    Within an area it is the index of locations, unless the place is narrower: the planner thinks that every area holds a
-    thousandth of all listings, and would read half the other index to avoid reading those.
+    Within an area it is the index of locations, unless the place is narrower: the planner thinks that every area holds
+    a thousandth of all listings, and would read half the other index to avoid reading those.
     """
     if held:
         asked = {**FILTERS, **HELD_FILTERS}

@@ -1,4 +1,4 @@
-"""Listings as the contract has them. What is read in bulk is written out by hand: generic filling costs ten times that."""
+"""Listings as the contract has them. What is read in bulk is written by hand: generic filling costs ten times that."""
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping

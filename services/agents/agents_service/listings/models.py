@@ -187,7 +187,7 @@ def live(table: FromClause) -> ColumnElement[bool]:
 
 
 def price_dropped_at(list_price: Any) -> ColumnElement[Any]:
-    """When the price of a listing last fell, once it is set to `list_price`. A draft's, which nobody saw, is no fall."""
+    """When the price of a listing last fell, once it is set to `list_price`. A draft's, that nobody saw, is none."""
     fell = and_(listings.c.list_price > list_price, listings.c.on_market_date.is_not(None))
     return case((fell, func.now()), else_=listings.c.price_dropped_at)
 

@@ -176,7 +176,7 @@ class ListingRepository:
     async def history(
         self, listing_id: uuid.UUID, *, before: uuid.UUID | None, limit: int
     ) -> tuple[Listing, list[Change]]:
-        """The listing and a page of its public history, newest first, beginning after the id `before`; raises NotFound."""
+        """The listing and a page of its public history, newest first, from behind the id `before`; raises NotFound."""
         found = await history.page(self._database, listing_id, before=before, limit=limit)
         if found is None:
             raise not_found()

@@ -64,8 +64,9 @@ _AT_MOST = (21, 101, SAMPLE)
 # index alone tells which are as asked for, five times as many cost less.
 WINDOW, HELD_WINDOW = 1_000, 5_000
 LEAST_WINDOW = 200
-# What fills a part of a page in a window is likely to fill it in one that is as much wider, which costs the same however
-# many listings there are, while gathering them costs the more the more there are. So many times as wide it may be.
+# What fills a part of a page in a window is likely to fill it in one that is as much wider, which costs the same
+# however many listings there are, while gathering them costs the more the more there are. So many times as wide it
+# may be.
 WIDEST = 6
 # Likeness has no index in its order: of what has the words, so many are compared.
 MOST_COMPARED = 2_000

@@ -168,7 +168,7 @@ class ListingService:
         return after
 
     async def relist(self, tx: Transaction, caller: Principal, listing_id: uuid.UUID) -> Listing:
-        """A draft that lists an expired or canceled listing of the caller's again; raises AlreadyExists for a second one."""
+        """A draft that lists the caller's expired or canceled listing again; raises AlreadyExists for a second one."""
         agent = await self._agents.kept(tx, await self._listings.agent_of(tx, listing_id))
         old, movers = await self._own(tx, caller, listing_id)
         check_relistable(old)
@@ -224,8 +224,8 @@ class ListingService:
     async def leave_market(
         self, tx: Transaction, agent_id: uuid.UUID, changed_by: str, reason: str
     ) -> bool:
-        """Withdraw what an agent who may not sell any more has on the market or on hold, BATCH at most; whether that may
-        not have been all.
+        """Withdraw what an agent who may not sell any more has on the market or on hold, BATCH at most; whether that
+        may not have been all.
         """
         target = StandardStatus.WITHDRAWN
         found = await self._listings.locked_of_agent(

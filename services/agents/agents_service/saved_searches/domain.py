@@ -249,7 +249,7 @@ def _bounds(wanted: Mapping[str, Any]) -> tuple[float, float, float, float] | No
 
 
 def _cells(west: float, north: float, east: float, south: float) -> list[str]:
-    """The cells that a box touches, at the closest zoom at which they are few; those of the whole map are no anchors."""
+    """The cells that a box touches, at the closest zoom at which they are few; the whole map's are no anchors."""
     for zoom in reversed(ZOOMS):
         scale = 2**zoom / WORLD
         xs = range(int(west * scale), int(east * scale) + 1)

@@ -163,9 +163,9 @@ _MORNING = text("""
     """).bindparams(bindparam("until", type_=matches.c.matched_at.type))
 
 
-# The exact ones are found here, the others were. What is told at once counts as told. Searches may be deleted meanwhile:
-# those that are left stay until this is committed, and are locked in one order. So are matches noted, of which others
-# may note the same.
+# The exact ones are found here, the others were. What is told at once counts as told. Searches may be deleted
+# meanwhile: those that are left stay until this is committed, and are locked in one order. So are matches noted, of
+# which others may note the same.
 _NOTE = text(f"""
     {_OFFERED}, found as materialized (
         select search.id, listing_id
@@ -343,7 +343,7 @@ class SavedSearchRepository:
         return [News._make(row) for row in rows]
 
     async def morning(self, tx: Transaction, until: datetime, most: int) -> list[News]:
-        """Of the matches before `until` that nobody was told of, so many, by their searches; they count as told then."""
+        """So many of the matches before `until` that nobody was told of, by their searches; they count as told then."""
         rows = await tx.execute(_MORNING, {"until": until, "most": most})
         return [News._make(row) for row in rows]
 

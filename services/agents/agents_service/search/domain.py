@@ -112,7 +112,7 @@ def words_of(text: str) -> list[str]:
 
 
 def folded_name(name: str) -> str:
-    """What a place is found by: its words, folded, without points between them, as the database's fold_name() has it."""
+    """What a place is found by: its words, folded, without points between them, as the database's fold_name() says."""
     return " ".join(words_of(folded(name)))
 
 

@@ -75,10 +75,11 @@ class SearchService:
         after: tuple[Any, uuid.UUID] | None,
         limit: int,
     ) -> tuple[Search, Asked]:
-        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument, PermissionDenied.
+        """The search for a page of what `filters` ask for and `caller` may see; raises InvalidArgument,
+        PermissionDenied.
 
-        A page `after` a row must be in the `sort` of the page before. It can't be where the words have come to be read as a
-        place meanwhile, so that nothing is left to be relevant to: then its token is invalid.
+        A page `after` a row must be in the `sort` of the page before. It can't be where the words have come to be read
+        as a place meanwhile, so that nothing is left to be relevant to: then its token is invalid.
         """
         statuses = filters.get("standard_status", (StandardStatus.ACTIVE,))
         asked = await self.asked(filters)

@@ -1,4 +1,4 @@
-"""What the clock, relisting and the search for duplicates need of listings; what agents were told of their registration."""
+"""What the clock, relisting and the search for duplicates need of listings; what agents were told of registrations."""
 
 import sqlalchemy as sa
 from alembic import op

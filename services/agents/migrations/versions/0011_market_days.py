@@ -1,4 +1,4 @@
-"""Days off the market count no more once a listing is back; listings of one agent leave the market in several transactions."""
+"""Days off the market count no more once a listing is back; an agent's listings leave it in several transactions."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,5 +1,5 @@
-"""Pages are found by reading an index alone: it holds what most searches ask for, in columns and not in expressions, for
-which Postgres would read the rows too. The version before finds the same without these, more slowly.
+"""Pages are found by reading an index alone: it holds what most searches ask for, in columns and not in expressions,
+for which Postgres would read the rows too. The version before finds the same without these, more slowly.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The indexes of what is newest hold the words, too: those that many listings have are found without reading the rows."""
+"""The indexes of what is newest hold the words, too: those that many listings have are found without their rows."""
 
 import sqlalchemy as sa
 from alembic import op

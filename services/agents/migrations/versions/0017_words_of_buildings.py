@@ -1,9 +1,9 @@
 """A home is found by its building's name.
 
 To generate the words anew would write all listings and their indexes anew, and nobody could read one for minutes. So a
-trigger writes them from now on, for the release before as well: a column ceases to be generated in an instant. Then those
-with a building are written in small transactions, each of which an agent's own change waits for a moment at most, and a
-job that dies between two of them begins again.
+trigger writes them from now on, for the release before as well: a column ceases to be generated in an instant. Then
+those with a building are written in small transactions, each of which an agent's own change waits for a moment at most,
+and a job that dies between two of them begins again.
 """
 
 import uuid

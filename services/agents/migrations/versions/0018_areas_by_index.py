@@ -1,4 +1,4 @@
-"""The index of locations holds what searches ask for: the listings of an area are told apart without reading their rows.
+"""The index of locations holds what searches ask for: the listings of an area are told apart without their rows.
 
 It is made under another name first, so that searches wait for the change of names alone; writes wait for all of it.
 """

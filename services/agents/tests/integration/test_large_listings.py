@@ -1,4 +1,4 @@
-"""Listings as large as they may be, with fifty photos of long addresses, are found like all others and break no list."""
+"""Listings as large as they may be, with fifty photos at long addresses, are found like others and break no list."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The life of a listing beyond what people do by hand: the clock, lapsed projects, listing again, one home listed twice."""
+"""The life of a listing beyond what people do by hand: clock, lapsed projects, listing again, one home listed twice."""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""Who runs an office: who may do what with it, suspending and reinstating it, handing it over, never without an admin."""
+"""Who runs an office: who may do what with it, suspending, reinstating, handing it over, never without an admin."""
 
 import asyncio
 import uuid

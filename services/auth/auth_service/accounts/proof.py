@@ -23,7 +23,7 @@ class Proofs:
     async def check(
         self, request: pb.SetPasswordRequest | pb.EraseMeRequest, user: User
     ) -> Attempt | None:
-        """Raise InvalidArgument unless `request` proves that it comes from `user`; the try of her password, if it was one.
+        """Raise InvalidArgument unless `request` proves to come from `user`; the try of her password, if it was one.
 
         A password is compared in the place of the hasher's that the caller has taken.
         """
@@ -45,7 +45,7 @@ class Proofs:
     async def phones(
         self, user: User, current: pb.Confirmation, new: pb.Confirmation
     ) -> tuple[str, str]:
-        """The phone that `user` has and the one she is to have, both of which she proved to hold; raises InvalidArgument.
+        """The phones that `user` has and is to have, both of which she proved to hold; raises InvalidArgument.
 
         A wrong code leaves the other as good as it was.
         """

@@ -49,7 +49,7 @@ class Sends:
         return number
 
     async def take_codes(self, tx: Transaction, numbers: Sequence[str]) -> None:
-        """A code for each of these phones, which are in order; raises RateLimited. `spend` what they cost in the end."""
+        """A code for each of these phones, which are in order; raises RateLimited. `spend` what they cost last."""
         for phone in numbers:
             await self._per_phone.take(tx, phone)
         for phone in numbers:

@@ -102,8 +102,8 @@ class OtpService:
     async def prove_all(
         self, tx: Transaction, given: Sequence[Given]
     ) -> list[str | DomainError | None]:
-        """The phones that their holder proved to hold, by the codes sent to them; or for the first code that is wrong the
-        refusal, returned and not raised, so that the try stays counted, and for all others None: they stay good.
+        """The phones that their holder proved to hold, by the codes sent to them; or for the first code that is wrong
+        the refusal, returned and not raised, so that the try stays counted, and for all others None: they stay good.
         """
         found = [await self._challenges.look(tx, one.challenge_id, one.purpose) for one in given]
         proven: dict[int, str | DomainError] = {}
@@ -135,7 +135,7 @@ class OtpService:
         )
 
     async def _prove(self, tx: Transaction, given: Given) -> str | DomainError:
-        """The phone that the code was sent to; else the refusal, returned and not raised, so that the try stays counted."""
+        """The phone that the code went to; else the refusal, returned and not raised, so that the try stays counted."""
         found = await self._challenges.look(tx, given.challenge_id, given.purpose)
         if found is None:
             return refused()

@@ -2,8 +2,8 @@
 
 One hash takes a quarter of a second of a core. bcrypt lets go of Python's lock while it works, so that a single thread
 leaves the event loop its core; stepping back leaves it the other ones too. Nothing else runs in it: a thread that holds
-the lock and isn't given the core stops the event loop. Who comes when the queue is full is told so at once. More passwords
-per second are more replicas.
+the lock and isn't given the core stops the event loop. Who comes when the queue is full is told so at once. More
+passwords per second are more replicas.
 """
 
 import asyncio

@@ -59,7 +59,7 @@ class PasswordService:
         return Attempt(guess, *await self._passwords.of_phone(tx, phone))
 
     async def refuse(self, tx: Transaction, attempt: Attempt, actor: str) -> Unauthenticated:
-        """Write down that a try of `actor` was wrong: the refusal, which is not raised so that its record is committed."""
+        """Write down that a try of `actor` was wrong: the refusal, returned and not raised: the record is to stay."""
         await audit.record(tx, "password.refused", actor=actor, user_id=attempt.user_id)
         if attempt.guess.is_last:
             await self._guesses.note_locked(tx, attempt.guess, attempt.user_id)

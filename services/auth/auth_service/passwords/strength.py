@@ -1,7 +1,7 @@
 """Which passwords are good ones: long, and not among the first that a guesser tries.
 
-zxcvbn takes a password apart into words, names, dates, keyboard runs and repeats, and says how many guesses it stands. So
-`Password1234` and `qwertyuiop12` are refused as well as what is on a list of common passwords.
+zxcvbn takes a password apart into words, names, dates, keyboard runs and repeats, and says how many guesses it stands.
+So `Password1234` and `qwertyuiop12` are refused as well as what is on a list of common passwords.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _OURS = ("propmubi", "rera", "carpet area")
 
 
 def check_new(password: str, about_her: Sequence[str | None]) -> None:
-    """Raises InvalidArgument for a password that is too short or easily guessed, also from what is known of its owner."""
+    """Raises InvalidArgument for a password too short or easily guessed, also from what is known of its owner."""
     password = normalised(password)
     if len(password) < SHORTEST:
         raise _weak(f"must have at least {SHORTEST} characters")

@@ -23,8 +23,8 @@ LONGEST_USER_AGENT = 256
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """A person in her session. `issued_at` is from before her roles were read, and by the clock of the database, as the
-    moment is at which roles are lost: tokens carry it, so that one on roles that were just lost is never newer than their
-    loss, whatever the clocks of auth's replicas say.
+    moment is at which roles are lost: tokens carry it, so that one on roles that were just lost is never newer than
+    their loss, whatever the clocks of auth's replicas say.
     """
 
     user: User

@@ -76,7 +76,7 @@ def new_key(cipher: Cipher, not_before: datetime) -> SigningKey:
 
 
 def due(keys: Sequence[SigningKey], now: datetime) -> datetime | None:
-    """When a key that is missing should begin to sign: at once when none does, next when the last is about to retire."""
+    """When a key that is missing should begin to sign: at once when none does, next when the last will soon retire."""
     if not any(key.signs_at(now) for key in keys):
         return now
     last = max(key.retires_at for key in keys)

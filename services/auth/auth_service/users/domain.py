@@ -76,8 +76,8 @@ def status_after(user: User, move: str) -> UserStatus:
 
 
 def spelt(name: str) -> str:
-    """`name` as it is kept: composed (NFC), one space between its words, and nothing in it that parts or joins unseen but
-    the joiners that India's scripts are written with. Raises InvalidArgument when it has no letter.
+    """`name` as it is kept: composed (NFC), one space between its words, and nothing in it that parts or joins unseen
+    but the joiners that India's scripts are written with. Raises InvalidArgument when it has no letter.
     """
     seen = unicodedata.normalize("NFC", name).translate(_UNSEEN)
     if not any(character.isalpha() for character in seen):

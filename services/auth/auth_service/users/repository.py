@@ -143,10 +143,10 @@ class UserRepository:
     async def refuse_tokens(
         self, tx: Transaction, user: User, changes: Mapping[str, Any]
     ) -> tuple[User, datetime]:
-        """Write `changes` for which the tokens of `user`, who is locked, are refused that were issued until now; and when
-        that is: by the clock of the database, whose lock whoever was issued a token on the old roles held before us.
+        """Write `changes` for which the tokens of `user`, who is locked, are refused that were issued until now; and
+        when that is: by the database's clock, whose lock whoever was issued a token on the old roles held before us.
 
-        Her newest token may be of the second after this one, where other tokens were refused in this one (`token_time`).
+        Her newest token may be of the second after this one, where others were refused in this one (`token_time`).
         """
         second_after = func.date_trunc("second", users.c.tokens_refused_until) + SECOND
         now = func.greatest(func.clock_timestamp(), second_after)

@@ -1,4 +1,4 @@
-"""Enquiries that come at the same time, stored in one transaction: it costs about the same for one lead and for twenty."""
+"""Enquiries that come at the same time, stored in one transaction: it costs about the same for one and for twenty."""
 
 import uuid
 from collections.abc import Mapping, Sequence

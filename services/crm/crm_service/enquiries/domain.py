@@ -36,7 +36,7 @@ class Enquiry:
 
 @dataclass(frozen=True, slots=True)
 class NewLead:
-    """The lead that an enquiry makes, unless there is one that it adds to. `due` is when `owner` should have responded."""
+    """The lead that an enquiry makes, unless it adds to one. `due` is when `owner` should have responded."""
 
     id: uuid.UUID
     enquiry: Enquiry

@@ -36,11 +36,11 @@ _COLUMNS: Mapping[str, TypeEngine[Any]] = {
     "reference": Text(),
 }
 
-# Contacts, leads, first activities and the owners' notices in one round trip, an array for each column. It makes nothing
-# of an enquiry whose person has a lead for the target that is open or lost, in the owner's account, in none, or, where
-# the owner is not known, in any; and nothing when the owner is suspended. Two of it at once meet at the unique indexes:
-# the second waits for the first and then makes nothing. They lock contacts in one order, so that neither waits for the
-# other.
+# Contacts, leads, first activities and the owners' notices in one round trip, an array for each column. It makes
+# nothing of an enquiry whose person has a lead for the target that is open or lost, in the owner's account, in none,
+# or, where the owner is not known, in any; and nothing when the owner is suspended. Two of it at once meet at the
+# unique indexes: the second waits for the first and then makes nothing. They lock contacts in one order, so that
+# neither waits for the other.
 _ADD = text(f"""
     with enquiry as (
         select * from unnest({", ".join(f":{name}" for name in _COLUMNS)}) as enquiry ({", ".join(_COLUMNS)})

@@ -291,8 +291,8 @@ def sees(caller: Principal, lead: Lead) -> bool:
 
 
 def _own(caller: Principal, owner_agent_id: uuid.UUID | None) -> dict[str, uuid.UUID] | None:
-    """The columns that make a lead the caller's own, and the agent's whom she asked for; None when no lead can be. Who is
-    both agent and builder asks as an agent.
+    """The columns that make a lead the caller's own, and the agent's whom she asked for; None when no lead can be. Who
+    is both agent and builder asks as an agent.
     """
     own: dict[str, uuid.UUID] = {}
     if not caller.is_admin:

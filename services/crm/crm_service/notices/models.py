@@ -4,9 +4,9 @@ from sqlalchemy import Column, Date, DateTime, Index, Integer, SmallInteger, Tab
 
 from crm_service.metadata import metadata
 
-# Text messages to agents about leads they were given, or about the end of their registration. A row is claimed before its
-# message is sent and ended after, so that replicas don't send it twice; one that dies in between leaves it to be claimed
-# again.
+# Text messages to agents about leads they were given, or about the end of their registration. A row is claimed before
+# its message is sent and ended after, so that replicas don't send it twice; one that dies in between leaves it to be
+# claimed again.
 notices = Table(
     "notices",
     metadata,

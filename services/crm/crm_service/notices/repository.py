@@ -15,8 +15,8 @@ from crm_service.notices.models import notices
 CLAIM = timedelta(seconds=60)
 # The advisory lock of whoever gives notices their places.
 _PLACES = 0x6E6F7469636573
-# A notice's place is behind all of the same agent and hour that have theirs, and behind the earlier ones that get theirs
-# with it.
+# A notice's place is behind all of the same agent and hour that have theirs, and behind the earlier ones that get
+# theirs with it.
 _CLAIM = text(f"""
     update notices set claimed_until = now() + :claim, attempts = attempts + 1, place = coalesce(place, (
         select nullif(count(*), 0) from notices as other

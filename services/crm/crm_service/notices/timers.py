@@ -21,8 +21,8 @@ class NoticeTimers:
         self._service = service
 
     async def send_waiting(self) -> None:
-        """Send all that waits. The claim is committed first, so that no transaction waits for an SMS; what can't be sent
-        just now is claimed again when it expires.
+        """Send all that waits. The claim is committed first, so that no transaction waits for an SMS; what can't be
+        sent just now is claimed again when it expires.
         """
         while claimed := await self._claim():
             ended = await self._service.send(claimed)

@@ -1,4 +1,4 @@
-"""Crm over a real socket, with real Postgres and Valkey, and a small real server in the place of auth, agents and projects."""
+"""Crm over a real socket, with real Postgres and Valkey, and a small real server in place of its peers."""
 
 import uuid
 from collections.abc import AsyncIterator

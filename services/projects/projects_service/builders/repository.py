@@ -58,7 +58,7 @@ class BuilderRepository:
         return None if row is None else _existing(row)
 
     async def active_name(self, tx: Transaction, builder_id: uuid.UUID) -> str:
-        """What the builder is called, which stays so and active until the transaction ends; raises Conflict unless it is."""
+        """The builder's name; it stays that, and active, until the transaction ends. Raises Conflict unless active."""
         found = await tx.execute(
             select(builders.c.builder_name)
             .where(builders.c.id == builder_id, builders.c.status == BuilderStatus.ACTIVE)

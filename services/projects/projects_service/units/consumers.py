@@ -25,9 +25,7 @@ class PeopleConsumers:
         self.of_auth: Mapping[type[Message], Handler] = {UserErased: self.user_erased}
 
     async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
-        """Her holds end, and her firm sells nothing until somebody acts for it. The buyers of a sale stay: the law names
-        them.
-        """
+        """Her holds end, and her firm sells nothing until somebody acts for it. Buyers stay: the law names them."""
         user_id = uuid.UUID(payload.user_id)
         await self._units.release_all_of(tx, user_id, AUTH)
         await self._builders.suspend_of(tx, user_id, AUTH)

@@ -116,8 +116,8 @@ class UnitService:
         lead_id: uuid.UUID | None,
         minutes: int | None,
     ) -> Claim:
-        """Hold a unit for `caller`, for a lead that she may see; raises Conflict unless it is free and on sale, and what
-        `check_may_hold` raises unless it is a unit of her own.
+        """Hold a unit for `caller`, for a lead that she may see; raises Conflict unless it is free and on sale, and
+        what `check_may_hold` raises unless it is a unit of her own.
         """
         unit = _seen(caller, await self._units.locked(tx, unit_id))
         unit.sale.check_open(today())

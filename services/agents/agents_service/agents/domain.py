@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from statistics import median
@@ -110,9 +110,9 @@ FORGOTTEN: Mapping[str, Any] = {
 }
 
 
-def moved(agent: Agent, move: str) -> Agent:
-    """`agent` after `move`, one of TRANSITIONS; raises Conflict when her status does not allow it."""
+def status_after(agent: Agent, move: str) -> AgentStatus:
+    """The status of `agent` after `move`, one of TRANSITIONS; raises Conflict when her own does not allow it."""
     before, after = TRANSITIONS[move]
     if agent.status is not before:
         raise Conflict(f"Can't {move} an agent who is {agent.status}: she must be {before}.")
-    return replace(agent, status=after)
+    return after

@@ -11,7 +11,7 @@ from agents_service.agents.domain import (
     AgentStatus,
     Profile,
     RegistrationNotice,
-    moved,
+    status_after,
 )
 from agents_service.agents.repository import AgentRepository, not_found
 from chassis import phones, rera
@@ -174,7 +174,7 @@ class AgentService:
             caller.is_admin or agent.suspended_by_office
         ):
             raise PermissionDenied("An administrator suspended her: only one can reinstate her.")
-        status = moved(agent, move).status
+        status = status_after(agent, move)
         if status is AgentStatus.SUSPENDED:
             if caller.agent_id == agent.id:
                 raise PermissionDenied(

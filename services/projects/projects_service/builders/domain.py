@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -46,12 +46,12 @@ class Builder(Company):
     updated_at: datetime
 
 
-def moved(builder: Builder, move: str) -> Builder:
-    """`builder` after `move`, one of TRANSITIONS; raises Conflict when its status does not allow it."""
+def status_after(builder: Builder, move: str) -> BuilderStatus:
+    """The status of `builder` after `move`, one of TRANSITIONS; raises Conflict when its own does not allow it."""
     before, after = TRANSITIONS[move]
     if builder.status is not before:
         raise Conflict(f"Can't {move} a builder that is {builder.status}: it must be {before}.")
-    return replace(builder, status=after)
+    return after
 
 
 def not_active() -> Conflict:

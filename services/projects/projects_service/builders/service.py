@@ -8,7 +8,7 @@ from chassis import rera
 from chassis.database import Transaction
 from chassis.errors import PermissionDenied, check_version
 from chassis.identity import Principal
-from projects_service.builders.domain import Builder, BuilderStatus, Company, moved
+from projects_service.builders.domain import Builder, BuilderStatus, Company, status_after
 from projects_service.builders.repository import BuilderRepository, not_found
 from propmubi.projects.v1.events_pb2 import BuilderRenamed, BuilderSuspended, BuilderVerified
 
@@ -94,7 +94,7 @@ class BuilderService:
     async def _move(
         self, tx: Transaction, builder: Builder, move: str, by: str, reason: str | None = None
     ) -> Builder:
-        status = moved(builder, move).status
+        status = status_after(builder, move)
         builder = await self._builders.change(tx, builder, {"status": status}, by, reason)
         ids = {"builder_id": str(builder.id), "user_id": str(builder.user_id)}
         if status is BuilderStatus.ACTIVE:

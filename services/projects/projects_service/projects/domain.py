@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -109,11 +109,8 @@ class UnitType:
     created_at: datetime
 
 
-def moved(project: Project, status: ProjectStatus, today: date) -> Project:
-    """`project` moved to `status` by its builder on `today`.
-
-    Raises Conflict when its status does not allow that, or naming what the move needs and the project lacks.
-    """
+def check_move(project: Project, status: ProjectStatus, today: date) -> None:
+    """Raise Conflict unless its builder may move `project` to `status` on `today`, naming what it lacks for that."""
     if status not in TRANSITIONS[project.status]:
         raise Conflict(f"A project can't go from {project.status} to {status}.")
     if status in {ProjectStatus.REGISTERED, ProjectStatus.SELLING}:
@@ -124,7 +121,6 @@ def moved(project: Project, status: ProjectStatus, today: date) -> Project:
                 reason="PROJECT_INCOMPLETE",
                 violations=needs,
             )
-    return replace(project, status=status)
 
 
 def changed(project: Project, after: Project) -> Project:

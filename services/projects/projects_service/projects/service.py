@@ -22,7 +22,7 @@ from projects_service.projects.domain import (
     UnitType,
     changed,
     check_areas,
-    moved,
+    check_move,
 )
 from projects_service.projects.repository import ProjectRepository, not_found
 from propmubi.projects.v1.events_pb2 import ProjectLapsed, ProjectPublished, ProjectUpdated
@@ -81,12 +81,12 @@ class ProjectService:
     ) -> Project:
         """Move the caller's own project, and tell the other services when it goes on sale."""
         project = await self._own(tx, caller, project_id)
-        after = moved(project, status, today())
+        check_move(project, status, today())
         if status is ProjectStatus.SELLING:
             builder_name = await self._builders.active_name(tx, project.builder_id)
             published = ProjectPublished(builder_name=builder_name, **_said_of(project))
             tx.publish(published, project.id)
-        return await self._projects.change(tx, project, {"status": after.status}, caller.subject)
+        return await self._projects.change(tx, project, {"status": status}, caller.subject)
 
     async def lapse(self, tx: Transaction) -> int:
         """Take projects past their registration off the market; how many, LAPSE_BATCH at most."""

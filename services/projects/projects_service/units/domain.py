@@ -143,7 +143,8 @@ class Unit:
         if not self.claim_expired:
             return self
         return replace(
-            moved(self, "expire"),
+            self,
+            status=status_after(self, "expire"),
             claim_id=None,
             claim_expires_at=None,
             claim_expired=False,
@@ -219,12 +220,12 @@ class Booking(Claimant):
     created_at: datetime
 
 
-def moved(unit: Unit, move: str) -> Unit:
-    """`unit` after `move`, one of TRANSITIONS; raises Conflict when its status does not allow it."""
+def status_after(unit: Unit, move: str) -> UnitStatus:
+    """The status of `unit` after `move`, one of TRANSITIONS; raises Conflict when its own does not allow it."""
     before, after = TRANSITIONS[move]
     if unit.status not in before:
         raise Conflict(f"Can't {move} a unit that is {unit.status}.", reason=REFUSALS.get(move))
-    return replace(unit, status=after)
+    return after
 
 
 def check_may_hold(unit_id: uuid.UUID, hers: Sequence[Hold], most: int) -> None:

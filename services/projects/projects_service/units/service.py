@@ -28,7 +28,7 @@ from projects_service.units.domain import (
     check_may_hold,
     check_price,
     lead_of_booking,
-    moved,
+    status_after,
 )
 from projects_service.units.repository import UnitRepository, booking_not_found, not_found
 from propmubi.projects.v1.events_pb2 import UnitBooked, UnitHeld, UnitPriceChanged, UnitReleased
@@ -122,7 +122,7 @@ class UnitService:
         unit = _seen(caller, await self._units.locked(tx, unit_id))
         unit.sale.check_open(today())
         unit = await self._freed(tx, unit)
-        status = moved(unit, "hold").status
+        status = status_after(unit, "hold")
         if caller.builder_id != unit.sale.builder_id:
             hers = await self._units.holds_of(tx, caller.user_id, unit.project_id)
             most = self._limits.buyer if caller.agent_id is None else self._limits.agent
@@ -146,7 +146,7 @@ class UnitService:
     async def release(self, tx: Transaction, caller: Principal, unit_id: uuid.UUID) -> Unit:
         """End a hold that is the caller's, her office's, or on a unit of her own."""
         unit = _seen(caller, await self._units.locked(tx, unit_id))
-        moved(unit.current(), "release")
+        status_after(unit.current(), "release")
         assert unit.claim_id is not None
         claim = await self._units.claim(tx, unit.claim_id)
         if not (_claimed_by(caller, claim) or caller.builder_id == unit.sale.builder_id):
@@ -179,7 +179,7 @@ class UnitService:
         unit = await self._own(tx, caller, unit_id)
         unit.sale.check_open(today())
         unit = await self._freed(tx, unit)
-        status = moved(unit, "book").status
+        status = status_after(unit, "book")
         held = await self._units.claim(tx, unit.claim_id) if unit.claim_id else None
         lead_id = lead_of_booking(held.lead_id if held else None, lead_id)
         if not buyers and lead_id is None:
@@ -216,7 +216,7 @@ class UnitService:
     async def move(self, tx: Transaction, caller: Principal, unit_id: uuid.UUID, move: str) -> Unit:
         """Freeze or unfreeze a unit of the caller's own."""
         unit = await self._freed(tx, await self._own(tx, caller, unit_id))
-        status = moved(unit, move).status
+        status = status_after(unit, move)
         return await self._units.change(tx, unit, {"status": status}, caller.subject)
 
     async def booking(self, caller: Principal, booking_id: uuid.UUID) -> Booking:
@@ -251,7 +251,7 @@ class UnitService:
     ) -> Unit:
         assert unit.claim_id is not None
         claim = await self._units.end_claim(tx, unit.claim_id, end)
-        status = moved(unit, move).status
+        status = status_after(unit, move)
         free = {"status": status, "claim_id": None, "claim_expires_at": None}
         event = UnitReleased(
             unit_id=str(unit.id), claim_id=str(claim.id), lead_id=_text(claim.lead_id)

@@ -113,20 +113,20 @@ def test_builders_move_as_the_domain_says(status: BuilderStatus, move: str) -> N
     builder, after = replace(BUILDER, status=status), BUILDER_MOVES.get((status, move))
     if after is None:
         with pytest.raises(Conflict) as refused:
-            builders.moved(builder, move)
+            builders.status_after(builder, move)
         assert refused.value.reason == "ILLEGAL_TRANSITION"
     else:
-        assert builders.moved(builder, move).status == after
+        assert builders.status_after(builder, move) == after
 
 
 @pytest.mark.parametrize(("status", "after"), [*product(ProjectStatus, ProjectStatus)])
 def test_projects_move_as_the_domain_says(status: ProjectStatus, after: ProjectStatus) -> None:
     project = replace(PROJECT, status=status)
     if (status, after) in PROJECT_MOVES:
-        assert projects.moved(project, after, TODAY).status == after
+        projects.check_move(project, after, TODAY)
     else:
         with pytest.raises(Conflict) as refused:
-            projects.moved(project, after, TODAY)
+            projects.check_move(project, after, TODAY)
         assert refused.value.reason == "ILLEGAL_TRANSITION"
 
 
@@ -135,10 +135,10 @@ def test_units_move_as_the_domain_says(status: UnitStatus, move: str) -> None:
     unit, after = replace(UNIT, status=status), UNIT_MOVES.get((status, move))
     if after is None:
         with pytest.raises(Conflict) as refused:
-            units.moved(unit, move)
+            units.status_after(unit, move)
         assert refused.value.reason == units.REFUSALS.get(move, "ILLEGAL_TRANSITION")
     else:
-        assert units.moved(unit, move).status == after
+        assert units.status_after(unit, move) == after
 
 
 @pytest.mark.parametrize("status", [*UnitStatus])
@@ -156,7 +156,7 @@ def test_going_to_market_needs_a_registration_in_date(status: str) -> None:
     before = {"registered": "draft", "selling": "lapsed"}[status]
     project = replace(PROJECT, status=ProjectStatus(before), rera_valid_to=date(2026, 11, 21))
     with pytest.raises(Conflict) as refused:
-        projects.moved(project, ProjectStatus(status), TODAY)
+        projects.check_move(project, ProjectStatus(status), TODAY)
     assert refused.value.reason == "PROJECT_INCOMPLETE"
     assert [violation.field for violation in refused.value.violations] == ["rera_valid_to"]
 

@@ -1,6 +1,6 @@
 # PropMubi's commands. `make` alone lists them. Each works in a fresh clone: .venv is made and kept up to date on the way.
 BIN := .venv/bin
-# Modules are compiled once, whatever whoever calls us has set, and not at each of a hundred starts.
+# Modules are compiled once and not at each of a hundred starts, whatever our caller's environment says.
 unexport PYTHONDONTWRITEBYTECODE
 # Every member's tests, or those of one: make test svc=crm
 SERVICES := auth agents crm projects

@@ -1,4 +1,4 @@
-"""The pytest plugin: a real Postgres and a real Valkey for every test that asks, shared with nobody else.
+"""The pytest plugin: a real Postgres and a real Valkey for every test that asks, empty and shared with no other.
 
 One PostgreSQL serves a test run (all its xdist workers), on a free port, in a temporary folder, without fsync; it
 starts when the first test asks and stops when the run ends, whatever ends it. Each worker has a Valkey of its own.
@@ -7,8 +7,8 @@ Fixtures
     free_port()                   a port to listen on
     postgres                      the run's server: `.url(database)` as superuser
     empty_database                URL (superuser) of a new, empty database, dropped after the test
-    await service_database(name)  URL of service `name`'s own role on its empty, migrated database, of this worker
-                                  alone; asked twice in a test, it is as the test left it
+    await service_database(name)  URL of service `name`'s own role on this worker's migrated database, emptied when a
+                                  test first asks; asked again in the test, it is as the test left it
     redis_url                     URL of this worker's Valkey, emptied before the test
     valkey                        that Valkey itself, to stop and start it: `devstack.valkey.Valkey`
 """
@@ -41,7 +41,8 @@ LOCK = pytest.StashKey[IO[str]]()
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 ROLE_PASSWORD = "only-for-tests-on-a-throw-away-server"  # noqa: S105
 
-# A clone copies 400 files, TRUNCATE makes one for each index; deleting what a test wrote costs a hundredth of either.
+# A clone copies 400 files, TRUNCATE makes one for each index; deleting what a test wrote costs a hundredth of either,
+# unless that was much, or much was deleted before.
 EMPTY = """
 do $$
 declare
@@ -123,9 +124,8 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
     where = json.loads((folder / guardian.SERVER).read_text())
     yield Postgres(folder, folder / "postgres.log", where["port"], where["password"], durable=False)
     if started is not None:
-        started.returncode = (
-            0  # It outlives this worker and ends with the run: no warning that it still runs.
-        )
+        # It outlives this worker and ends with the run: no warning that it still runs.
+        started.returncode = 0
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ from devstack.demo_people import phone
 from devstack.demo_places import CITIES, INDIA, localities
 from devstack.postgres import Postgres
 from devstack.process import Problem
-from devstack.testing import administration
+from devstack.testing import ROLE_PASSWORD, administration
 from propmubi.agents.v1.listings_pb2 import CreateListingRequest
 
 COUNT = 2000
@@ -46,7 +46,6 @@ DEMO_TABLES = {
     "projects.unit_types",
     "projects.units",
 }
-PASSWORD = "only-for-tests-on-a-throw-away-server"
 # What is over, or was never offered, was judged on another day than today.
 JUDGED_TODAY = PUBLIC - {"coming_soon"} | {"hold"}
 
@@ -57,9 +56,9 @@ async def migrated(postgres: Postgres) -> AsyncIterator[str]:
 
     def migrate_both() -> None:
         for service in ("agents", "projects"):
-            migrate.provision(postgres.url(name), service, PASSWORD, PASSWORD)
+            migrate.provision(postgres.url(name), service, ROLE_PASSWORD, ROLE_PASSWORD)
             migrate.upgrade(
-                migrate.role_url(postgres.url(name), f"{service}_owner", PASSWORD), service
+                migrate.role_url(postgres.url(name), f"{service}_owner", ROLE_PASSWORD), service
             )
 
     async with new_database(postgres, "template1") as name:

@@ -28,15 +28,12 @@ class PeopleConsumers:
         self._agents = agents
         self._offices = offices
         self._searches = searches
-        self.of_auth: Mapping[type[Message], Handler] = {
-            UserErased: self.user_erased,
-        }
+        self.of_auth: Mapping[type[Message], Handler] = {UserErased: self.user_erased}
         self.of_crm: Mapping[type[Message], Handler] = {LeadResponded: self.lead_responded}
 
     async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
-        user_id, phones = uuid.UUID(payload.user_id), sorted(
-            (payload.phone, *payload.former_phones)
-        )
+        user_id = uuid.UUID(payload.user_id)
+        phones = sorted((payload.phone, *payload.former_phones))
         # Her office before herself, as its suspension takes them.
         await self._offices.forget(tx, user_id, phones, AUTH)
         await self._agents.forget(tx, user_id, AUTH)

@@ -59,7 +59,9 @@ def previous(tmp_path: Path) -> Path:
     release = previous_release()
     folder = tmp_path / "previous"
     with tarfile.open(fileobj=BytesIO(git("archive", "--format=tar", release))) as files:
-        files.extractall(folder, filter="data")
+        # Python before 3.11.4 has no filters, and no argument that names one.
+        files.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
+        files.extractall(folder)
     return folder
 
 

@@ -21,10 +21,9 @@ from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 from devstack.postgres import Postgres
 from devstack.testing import ServiceDatabase
+from devstack.testing_service import SECRET
 from propmubi.agents.v1.events_pb2 import AgentVerified
 from propmubi.common.v1.event_pb2 import Event
-
-SECRET = "only-for-tests-and-at-least-32-characters"
 
 
 @dataclass

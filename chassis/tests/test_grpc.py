@@ -25,7 +25,7 @@ from chassis.status import STATUS_OF_KIND
 from chassis.tracing import traceparent
 from chassis.verification import TokenVerifier
 from devstack.process import free_port
-from devstack.testing_service import AUDIENCE, ISSUER, Tokens
+from devstack.testing_service import AUDIENCE, ISSUER, SECRET, Tokens
 from propmubi.agents.v1 import agents_pb2 as pb
 from propmubi.agents.v1.agents_pb2_grpc import (
     AgentServiceServicer,
@@ -33,7 +33,6 @@ from propmubi.agents.v1.agents_pb2_grpc import (
     add_AgentServiceServicer_to_server,
 )
 
-SECRET = "only-for-tests-and-at-least-32-characters"
 SERVICES = ["propmubi.agents.v1.AgentService"]
 ID = str(new_id())
 

@@ -16,8 +16,8 @@ from chassis.settings import ServiceSettings
 from devstack.postgres import Postgres
 from devstack.process import free_port
 from devstack.testing import ServiceDatabase
+from devstack.testing_service import SECRET
 
-SECRET = "only-for-tests-and-at-least-32-characters"
 ONE = select(literal(1).label("one"))
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from chassis.errors import InvalidArgument
 from chassis.phones import country, normalise
 from chassis.quota import Quota, parse_quota, parse_quotas
 from chassis.sms import SmsNotSent, SmsSettings, open_sms, segments
+from devstack.testing_service import SECRET
 from devstack.testing_sms import Twilio
 
-SECRET = "only-for-tests-and-at-least-32-characters"
 TO, BODY = "+919876543210", "123456 is your PropMubi code."
 
 

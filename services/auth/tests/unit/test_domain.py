@@ -18,10 +18,10 @@ from chassis.quota import Quota
 from chassis.rules import field_rules
 from chassis.settings import clear
 from chassis.sms import segments
+from devstack.testing_service import SECRET
 from propmubi.auth.v1.auth_pb2 import TokenResponse
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SECRET = "only-for-tests-and-at-least-32-characters"
 
 
 def user(**changes: Any) -> User:

@@ -1,8 +1,10 @@
 """The crm service: `python -m crm_service`."""
 
 from datetime import timedelta
+from functools import partial
 
 from chassis import process
+from chassis.events import follow
 from chassis.page_tokens import PageTokens
 from chassis.service import Service, open_service
 from chassis.settings import clear, load
@@ -11,7 +13,7 @@ from crm_service.activities.repository import ActivityRepository
 from crm_service.activities.service import ActivityService
 from crm_service.activities.servicer import ActivityServicer
 from crm_service.business_hours import BusinessHours
-from crm_service.clients import Agents, Projects
+from crm_service.clients import SECONDS, Agents, Projects
 from crm_service.enquiries.batches import EnquiryBatches
 from crm_service.enquiries.repository import EnquiryRepository
 from crm_service.enquiries.service import EnquiryService
@@ -64,6 +66,10 @@ def wire(service: Service, sms: SmsProvider) -> list[str]:
     service.consume("projects", consumers.of_projects)
     service.consume("agents", {**consumers.of_agents, **NoticeConsumers(notices).of_agents})
     service.consume("auth", consumers.of_auth)
+    for source, remembered in (("agents", agents), ("projects", projects)):
+        service.works.append(
+            partial(follow, service.redis, source, SECONDS, remembered.heed, remembered.on_gap)
+        )
     assigning = EnquiryTimers(database, enquiries, intake).assign_waiting
     service.every(settings.assign_every_seconds, "assign leads", assigning)
     notifying = NoticeTimers(database, notices, telling).send_waiting

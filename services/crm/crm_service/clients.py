@@ -3,9 +3,10 @@
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import ClassVar
 
 import grpc
 
@@ -16,13 +17,16 @@ from crm_service.leads.domain import Owner
 from crm_service.notices.domain import Registered
 from propmubi.agents.v1 import agents_pb2, listings_pb2
 from propmubi.agents.v1.agents_pb2_grpc import AgentServiceStub
+from propmubi.agents.v1.events_pb2 import AgentOfficeChanged, AgentSuspended
 from propmubi.agents.v1.listings_pb2_grpc import ListingServiceStub
+from propmubi.common.v1.event_pb2 import Event
 from propmubi.projects.v1 import builders_pb2, projects_pb2
+from propmubi.projects.v1.events_pb2 import BuilderSuspended
 from propmubi.projects.v1.projects_pb2_grpc import ProjectServiceStub
 
 # An enquiry does not wait longer: its lead is stored and assigned later.
 SECONDS = 1.5
-# A listing or a project seldom changes hands. Who was suspended meanwhile is known from events, and gets no lead.
+# A listing or a project seldom changes hands, and events tell at once.
 REMEMBERED_SECONDS = 30.0
 REMEMBERED = 10_000
 
@@ -40,10 +44,33 @@ class TargetOwner:
 
 
 class Owners(ABC):
-    """Who answers for targets of one kind, remembered for REMEMBERED_SECONDS."""
+    """Who answers for targets of one kind, remembered for REMEMBERED_SECONDS or until an event tells of them."""
+
+    # The names of events about owners themselves that change who answers, or for which account.
+    of_owners: ClassVar[Collection[str]]
 
     def __init__(self) -> None:
         self._remembered: dict[uuid.UUID, tuple[float, TargetOwner]] = {}
+        # How often something was told: who was asked for before is not remembered after.
+        self._told = 0
+
+    def heed(self, event: Event) -> None:
+        """Forget the target that `event` tells of, or all of the owner that it tells of."""
+        self._told += 1
+        about = uuid.UUID(event.aggregate_id)
+        self._remembered.pop(about, None)
+        if event.payload.TypeName() in self.of_owners:
+            self._remembered = {
+                target_id: known
+                for target_id, known in self._remembered.items()
+                if about not in (known[1].owner.agent_id, known[1].owner.builder_id)
+            }
+
+    def on_gap(self, behind: bool) -> None:
+        """What may have been told and not heard is forgotten."""
+        if behind:
+            self._told += 1
+            self._remembered.clear()
 
     async def owner_of(self, target_id: uuid.UUID) -> TargetOwner:
         """Who answers for the target, as of the last REMEMBERED_SECONDS.
@@ -53,9 +80,10 @@ class Owners(ABC):
         known = self._remembered.get(target_id)
         if known is not None and known[0] > time.monotonic():
             return known[1]
+        told = self._told
         owner = await self.owner_now(target_id)
         # What would refuse an enquiry or leave it without an owner is asked anew each time.
-        if owner.public and owner.active:
+        if owner.public and owner.active and told == self._told:
             self._remembered.pop(target_id, None)
             if len(self._remembered) >= REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
@@ -69,6 +97,8 @@ class Owners(ABC):
 
 class Agents(Owners):
     """Who owns a listing, and who an agent is."""
+
+    of_owners = (AgentOfficeChanged.DESCRIPTOR.full_name, AgentSuspended.DESCRIPTOR.full_name)
 
     def __init__(self, channel: grpc.aio.Channel, own_token: TokenSource) -> None:
         super().__init__()
@@ -123,6 +153,8 @@ class Agents(Owners):
 
 class Projects(Owners):
     """Whose a project is."""
+
+    of_owners = (BuilderSuspended.DESCRIPTOR.full_name,)
 
     def __init__(self, channel: grpc.aio.Channel, own_token: TokenSource) -> None:
         super().__init__()

@@ -74,6 +74,11 @@ class Agent(Profile):
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether her data was erased: see FORGOTTEN."""
+        return not self.member_mobile_phone
+
     def may_sell_on(self, day: date) -> bool:
         """Whether she may publish: active, and her RERA registration in date."""
         return self.status is AgentStatus.ACTIVE and self.rera_valid_to >= day
@@ -115,4 +120,6 @@ def status_after(agent: Agent, move: str) -> AgentStatus:
     before, after = TRANSITIONS[move]
     if agent.status is not before:
         raise Conflict(f"Can't {move} an agent who is {agent.status}: she must be {before}.")
+    if after is AgentStatus.ACTIVE and agent.is_erased:
+        raise Conflict(f"Can't {move} an agent whose data was erased: nobody can sign in as her.")
     return after

@@ -37,6 +37,8 @@ from propmubi.agents.v1.events_pb2 import (
     OfficeVerified,
 )
 
+NOBODY_LEFT = "Nobody is left who could administer it."
+
 
 class OfficeService:
     """The use cases of offices. Each write takes the transaction that its caller opened."""
@@ -59,16 +61,10 @@ class OfficeService:
         office = await self._offices.locked_of_admin(tx, user_id)
         if office is None or office.office_status is not OfficeStatus.ACTIVE:
             return
-        members = await self._agents.locked_members(tx, office.id)
-        heirs = [
-            agent
-            for agent in members
-            if agent.status is AgentStatus.ACTIVE and agent.user_id != user_id
-        ]
-        if heirs:
-            await self._set_admin(tx, office, heirs[0], user_id, by)
+        if heir := await self._heir(tx, office):
+            await self._set_admin(tx, office, heir, user_id, by)
         else:
-            await self._suspend(tx, office, by, "Nobody is left who could administer it.")
+            await self._suspend(tx, office, by, NOBODY_LEFT)
 
     async def found(self, tx: Transaction, caller: Principal, office: Mapping[str, Any]) -> Office:
         """The new office of `caller`; raises AlreadyExists for a second one."""
@@ -150,11 +146,19 @@ class OfficeService:
         return await self._suspend(tx, office, caller.subject, reason)
 
     async def reinstate(self, tx: Transaction, caller: Principal, office_id: uuid.UUID) -> Office:
-        """Reinstate an office, and the agents who were suspended with it."""
+        """Reinstate an office, and the agents who were suspended with it. It passes to the first of them where whoever
+        administered it was erased; raises Conflict where there is none.
+        """
         office = await self._offices.locked(tx, office_id)
         changes = {"office_status": status_after(office, "reinstate")}
         office = await self._offices.change(tx, office, changes, caller.subject)
         await self._members.reinstate_with_office(tx, office.id, caller.subject)
+        admin = await self._agents.locked(tx, office.admin_agent_id)
+        if admin.is_erased:
+            heir = await self._heir(tx, office)
+            if heir is None:
+                raise Conflict(NOBODY_LEFT)
+            office = await self._set_admin(tx, office, heir, admin.user_id, caller.subject)
         tx.publish(OfficeReinstated(office_id=str(office.id)), office.id)
         return office
 
@@ -184,6 +188,13 @@ class OfficeService:
         await self._members.suspend_with_office(tx, office.id, by, reason)
         tx.publish(OfficeSuspended(office_id=str(office.id)), office.id)
         return office
+
+    async def _heir(self, tx: Transaction, office: Office) -> Agent | None:
+        """The first active agent of `office` who does not administer it."""
+        for agent in await self._agents.locked_members(tx, office.id):
+            if agent.status is AgentStatus.ACTIVE and agent.id != office.admin_agent_id:
+                return agent
+        return None
 
     async def _set_admin(
         self, tx: Transaction, office: Office, agent: Agent, former_user_id: uuid.UUID, by: str

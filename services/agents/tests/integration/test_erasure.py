@@ -3,11 +3,13 @@
 import asyncio
 from typing import Any
 
+import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.field_mask_pb2 import FieldMask
 from sqlalchemy import insert, select, text
 
 from agents_service.offices.models import invitations, offices
+from chassis.errors import Conflict
 from chassis.ids import new_id
 from chassis.redis import stream_of
 from chassis.tables import idempotency_key, inbox, outbox
@@ -45,7 +47,7 @@ async def tell(agents: Running, payload: UserErased, sequence: int) -> None:
 
 
 async def test_an_erased_agent_is_masked_in_her_history_too_and_sells_nothing_any_more(
-    agents: Running, asha: Any
+    agents: Running, asha: Any, tokens: Tokens
 ) -> None:
     listing = await asha.publish()
     stub = AgentServiceStub(agents.caller(asha.token))
@@ -82,6 +84,10 @@ async def test_an_erased_agent_is_masked_in_her_history_too_and_sells_nothing_an
     assert await agents.database.fetch(select(invitations.c.id)) == []
     names = [row["name"] for row in await agents.database.fetch(select(outbox.c.name))]
     assert names.count("agent.suspended") == 1
+    with pytest.raises(Conflict, match="erased"):
+        await AgentServiceStub(agents.caller(tokens.admin())).ReinstateAgent(
+            pb.ReinstateAgentRequest(agent_id=str(asha.agent_id))
+        )
 
 
 async def test_who_is_erased_has_no_searches_matches_or_alerts_left(

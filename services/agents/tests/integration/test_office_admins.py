@@ -62,6 +62,13 @@ def request_of(rpc: str, office_id: str, agent_id: str, phone: str = "9876500009
     return getattr(pb, f"{rpc}Request")(office_id=office_id, **said.get(rpc, {}))
 
 
+async def erase_agent(agents: Running, lister: Lister, sequence: int) -> None:
+    found = await agents.database.fetch(
+        text("select user_id from agents where id = :id"), {"id": lister.agent_id}
+    )
+    await erase(agents, str(found[0]["user_id"]), sequence)
+
+
 async def statuses(agents: Running, office_id: str) -> dict[uuid.UUID, str]:
     rows = await agents.database.fetch(
         text("select id, status from agents where office_id = :office_id"),
@@ -275,14 +282,10 @@ async def test_the_office_of_an_erased_admin_passes_on_and_is_suspended_where_th
         await make_lister(office_id=uuid.UUID(office_id), status=status)
         for status in ("suspended", "active", "active")
     ]
-    request = pb.GetOfficeRequest(office_id=office_id)
 
     async def erased(lister: Lister, sequence: int) -> pb.Office:
-        found = await agents.database.fetch(
-            text("select user_id from agents where id = :id"), {"id": lister.agent_id}
-        )
-        await erase(agents, str(found[0]["user_id"]), sequence)
-        office: pb.Office = await admin.GetOffice(request)
+        await erase_agent(agents, lister, sequence)
+        office: pb.Office = await admin.GetOffice(pb.GetOfficeRequest(office_id=office_id))
         return office
 
     assert (await erased(brokerage.founder, 1)).admin_agent_id == str(first.agent_id)
@@ -295,6 +298,23 @@ async def test_the_office_of_an_erased_admin_passes_on_and_is_suspended_where_th
         "office.admin_changed",
         "office.suspended",
     ]
+    with pytest.raises(Conflict, match="Nobody is left"):
+        await admin.ReinstateOffice(pb.ReinstateOfficeRequest(office_id=office_id))
+
+
+async def test_an_office_whose_admin_was_erased_while_it_was_suspended_is_reinstated_with_another(
+    agents: Running, make_brokerage: MakeBrokerage, make_lister: MakeLister, admin: Any
+) -> None:
+    brokerage = await make_brokerage()
+    office_id = brokerage.office.id
+    heir = await make_lister(office_id=uuid.UUID(office_id))
+    await admin.SuspendOffice(request_of("SuspendOffice", office_id, ""))
+    await erase_agent(agents, brokerage.founder, 1)
+    office = await admin.ReinstateOffice(pb.ReinstateOfficeRequest(office_id=office_id))
+    assert office.office_status == pb.OFFICE_STATUS_ACTIVE
+    assert office.admin_agent_id == str(heir.agent_id)
+    told = await names(agents, office_id)
+    assert told[1:] == ["office.suspended", "office.admin_changed", "office.reinstated"]
 
 
 async def test_nobody_suspends_herself(make_brokerage: MakeBrokerage) -> None:

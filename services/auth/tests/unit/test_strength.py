@@ -58,4 +58,4 @@ def work(password: str) -> int:
 def test_no_password_takes_long_to_judge() -> None:
     """Each of these may stand for a letter, or for several: every way to read them is looked at."""
     costly = ("4@8({[<3691!|70$5+%2" * 4)[:72]
-    assert work(costly) == work(costly[:24])
+    assert work(costly) < 1.1 * work(costly[:24])  # 3.5 times when all of it was judged.

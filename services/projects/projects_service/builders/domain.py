@@ -41,6 +41,8 @@ class Builder(Company):
     user_id: uuid.UUID
     verification_status: str
     status: BuilderStatus
+    # Whether the account of whoever acted for it was erased.
+    person_erased: bool
     version: int
     created_at: datetime
     updated_at: datetime
@@ -51,6 +53,8 @@ def status_after(builder: Builder, move: str) -> BuilderStatus:
     before, after = TRANSITIONS[move]
     if builder.status is not before:
         raise Conflict(f"Can't {move} a builder that is {builder.status}: it must be {before}.")
+    if after is BuilderStatus.ACTIVE and builder.person_erased:
+        raise Conflict(f"Can't {move} a builder whose person was erased: nobody acts for it.")
     return after
 
 

@@ -1,6 +1,6 @@
 """The tables of builders."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Table, Text, Uuid, func
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Table, Text, Uuid, false, func
 
 from projects_service.metadata import metadata
 
@@ -19,6 +19,7 @@ builders = Table(
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("person_erased", Boolean, nullable=False, server_default=false()),
 )
 # The directory, newest first: ids are UUIDv7.
 Index("builders_status_id", builders.c.status, builders.c.id)

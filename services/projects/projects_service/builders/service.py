@@ -85,10 +85,13 @@ class BuilderService:
         builder = await self._builders.locked(tx, builder_id)
         return await self._move(tx, builder, move, caller.subject, reason)
 
-    async def suspend_of(self, tx: Transaction, user_id: uuid.UUID, by: str) -> None:
-        """Suspend the builder whom a user acts for, if there is one and it is active."""
+    async def forget(self, tx: Transaction, user_id: uuid.UUID, by: str) -> None:
+        """Note that nobody acts any more for the builder of `user_id`, if any: it is suspended where it was active."""
         builder = await self._builders.locked_of(tx, user_id)
-        if builder is not None and builder.status is BuilderStatus.ACTIVE:
+        if builder is None or builder.person_erased:
+            return
+        builder = await self._builders.change(tx, builder, {"person_erased": True}, by)
+        if builder.status is BuilderStatus.ACTIVE:
             await self._move(tx, builder, "suspend", by)
 
     async def _move(

@@ -25,9 +25,9 @@ class PeopleConsumers:
         self.of_auth: Mapping[type[Message], Handler] = {UserErased: self.user_erased}
 
     async def user_erased(self, tx: Transaction, payload: UserErased, _event: Event) -> None:
-        """Her holds end, and her firm sells nothing until somebody acts for it. Buyers stay: the law names them."""
+        """Her holds end, and her firm, for which nobody acts, sells nothing more. Buyers stay: the law names them."""
         user_id = uuid.UUID(payload.user_id)
         await self._units.release_all_of(tx, user_id, AUTH)
-        await self._builders.suspend_of(tx, user_id, AUTH)
+        await self._builders.forget(tx, user_id, AUTH)
         phones = (payload.phone, *payload.former_phones)
         await idempotency.forget(tx.connection, payload.user_id, *phones)

@@ -4,14 +4,17 @@ import asyncio
 import uuid
 from typing import Any
 
+import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from chassis.errors import Conflict
 from chassis.ids import new_id
 from chassis.redis import stream_of
 from propmubi.auth.v1.events_pb2 import UserErased
 from propmubi.common.v1.event_pb2 import Event
 from propmubi.projects.v1 import builders_pb2
 from propmubi.projects.v1 import units_pb2 as pb
+from services.projects.tests.integration.test_builders import apply
 from services.projects.tests.integration.test_claims import BUYER, book, hold, seen
 
 
@@ -57,13 +60,28 @@ async def test_the_holds_of_who_is_erased_end_and_what_was_sold_stays_sold(sales
     assert [buyer.full_name for buyer in sold.buyers] == ["Meera Joshi"]
 
 
-async def test_the_firm_of_who_is_erased_is_suspended_once(sales: Any) -> None:
+async def test_the_firm_of_who_is_erased_is_suspended_once_and_for_all(sales: Any) -> None:
     [(user_id,)] = await sales.sql(
         "select user_id from builders where id = :id", id=sales.builder_id
     )
     for sequence in (1, 2):
         await erase(sales, user_id, sequence)
     request = builders_pb2.GetBuilderRequest(builder_id=str(sales.builder_id))
-    left = await sales.builders(sales.tokens.admin()).GetBuilder(request)
+    admin = sales.builders(sales.tokens.admin())
+    left = await admin.GetBuilder(request)
     assert left.status == builders_pb2.BUILDER_STATUS_SUSPENDED
     assert await sales.events(str(sales.builder_id)) == ["builder.verified", "builder.suspended"]
+    with pytest.raises(Conflict, match="erased"):
+        await admin.ReinstateBuilder(
+            builders_pb2.ReinstateBuilderRequest(builder_id=str(sales.builder_id))
+        )
+
+
+async def test_no_firm_is_verified_whose_applicant_was_erased(sales: Any) -> None:
+    user_id = uuid.uuid4()
+    applied = await apply(sales, sales.tokens.person(user_id=user_id))
+    await erase(sales, user_id, 1)
+    with pytest.raises(Conflict, match="erased"):
+        await sales.builders(sales.tokens.admin()).VerifyBuilder(
+            builders_pb2.VerifyBuilderRequest(builder_id=applied.id)
+        )

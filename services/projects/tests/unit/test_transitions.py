@@ -30,6 +30,7 @@ BUILDER = Builder(
     user_id=ID,
     verification_status="well_formed",
     status=BuilderStatus.ACTIVE,
+    person_erased=False,
     **STAMPS,
 )
 PROJECT = Project(

@@ -127,9 +127,8 @@ class Bench:
             job = answer.raise_for_status().json()
             looked = time.monotonic()
             while job["status"] == "running":
-                time.sleep(
-                    LOOK_SECONDS
-                )  # Who sent a file asks what became of it: nobody tells her.
+                # Who sent a file asks what became of it: nobody tells her.
+                time.sleep(LOOK_SECONDS)
                 path = f"/v1/listings/imports/{job['id']}"
                 answer = self._http.get(path, headers=self._agent.headers)
                 if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
